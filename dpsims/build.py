@@ -1,0 +1,76 @@
+"""From a configuration to the objects of a training run, in one place."""
+
+from pathlib import Path
+
+from dpsims.backbone import Backbone
+from dpsims.config import DataConfig, TrainConfig
+from dpsims.contrastive import PatchContrast
+from dpsims.data import FolderDataset
+from dpsims.discriminator import Discriminator
+from dpsims.gan_step import DIVERSITY_SPACES, GANStep
+from dpsims.generator import Generator
+from dpsims.labels import LabelSpace
+
+
+def build_dataset(config: TrainConfig, split: str, *, augment: bool) -> FolderDataset:
+    data: DataConfig = config.data
+    return FolderDataset(
+        root=Path(data.root),
+        split=split,
+        height=data.height,
+        width=data.width,
+        flip=data.flip,
+        zoom_range=data.zoom_range,
+        augment=augment,
+        instances=config.generator.instances,
+        seed=config.seed,
+    )
+
+
+def architecture(config: TrainConfig, space: LabelSpace) -> dict:
+    """Keyword arguments of `Generator`; what the data decides is read off the data."""
+    size = {"height": config.data.height, "width": config.data.width}
+    return {"num_classes": space.num_classes, **size, **vars(config.generator)}
+
+
+def build_step(config: TrainConfig, space: LabelSpace) -> GANStep:
+    """The nets with fresh weights, and their losses."""
+    d, contrastive, diversity = config.discriminator, config.loss.contrastive, config.loss.diversity
+    if diversity.space not in DIVERSITY_SPACES:
+        raise ValueError(f"loss.diversity.space is one of {DIVERSITY_SPACES}, not {diversity.space!r}")
+    image_size = (config.data.height, config.data.width)
+    generator = Generator(**architecture(config, space))
+    discriminator = Discriminator(
+        backbone=Backbone(image_size=image_size, **vars(d.backbone)),
+        num_classes=space.num_classes,
+        nonlinearity=d.nonlinearity,
+        normalization=d.normalization,
+        full_channels=d.full_channels,
+        penultimate_channels=d.penultimate_channels,
+    )
+    contrast = None
+    if contrastive.weight > 0:
+        contrast = PatchContrast(
+            Backbone(
+                contrastive.network,
+                pretrained=True,
+                weights=contrastive.weights,
+                image_size=image_size,
+                strides=contrastive.strides,
+            ),
+            embedding_dim=contrastive.embedding_dim,
+            num_patches=contrastive.num_patches,
+            temperature=contrastive.temperature,
+        )
+    return GANStep(
+        G=generator,
+        D=discriminator,
+        contrast=contrast,
+        focal_gamma=config.loss.focal_gamma,
+        weigh_classes=config.loss.weigh_classes,
+        lambda_contrastive=contrastive.weight,
+        lambda_diversity=diversity.weight,
+        diversity_space=diversity.space,
+        stop_gradient=diversity.stop_gradient,
+        tau_diversity=diversity.tau or 0.0,
+    )

@@ -1,0 +1,21 @@
+"""Sample grids: one row per label map, with what a person compares side by side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+GAP = 2  # white pixels between cells
+
+
+def save_grid(file: Path, rows: Sequence[Sequence[UInt8[np.ndarray, "h w 3"]]]) -> None:
+    """Write rows of equally large cells as one PNG."""
+    height, width, _ = rows[0][0].shape
+    canvas = np.full((len(rows) * (height + GAP) - GAP, len(rows[0]) * (width + GAP) - GAP, 3), 255, np.uint8)
+    for i, row in enumerate(rows):
+        for j, cell in enumerate(row):
+            top, left = i * (height + GAP), j * (width + GAP)
+            canvas[top : top + height, left : left + width] = cell
+    Image.fromarray(canvas).save(file)

@@ -1,0 +1,138 @@
+"""Label maps: their classes, their files, and every conversion of ids that the project makes.
+
+A label map is (H, W) uint8 with ids 0..C-1 and 255 = ignore. Ids are mapped here and nowhere else.
+"""
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+IGNORE_INDEX = 255
+
+
+def default_palette(num_classes: int) -> tuple[tuple[int, int, int], ...]:
+    """The PASCAL VOC colour map (bits of the id spread over R, G, B), from its second entry on: no class is black."""
+    colours = []
+    for label in range(1, num_classes + 1):
+        rgb = [0, 0, 0]
+        for bit in range(8):
+            for channel in range(3):
+                rgb[channel] |= ((label >> (3 * bit + channel)) & 1) << (7 - bit)
+        colours.append(tuple(rgb))
+    return tuple(colours)
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """The classes of a data set and how its files number them.
+
+    Attributes:
+        classes: C names; the position is the id.
+        palette: C colours, RGB 0..255.
+        raw_to_id: id in the data set's files → id here (0..C-1 or 255); None where the files hold our ids already.
+    """
+
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    raw_to_id: dict[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_classes <= IGNORE_INDEX:
+            raise ValueError(f"a label space has 1 to {IGNORE_INDEX} classes, not {self.num_classes}")
+        if len(self.palette) != self.num_classes:
+            raise ValueError(f"palette has {len(self.palette)} colours for {self.num_classes} classes")
+        repeated = {name for name in self.classes if self.classes.count(name) > 1}
+        if repeated:
+            raise ValueError(f"class names must differ; repeated: {sorted(repeated)}")
+        for raw, label in (self.raw_to_id or {}).items():
+            if label != IGNORE_INDEX and not 0 <= label < self.num_classes:
+                raise ValueError(f"raw id {raw} maps to {label}, but there are {self.num_classes} classes")
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @classmethod
+    def from_meta(cls, meta: dict, source: str = "meta.json") -> "LabelSpace":
+        """From the keys `classes`, `palette` and `ignore_index` of a generic data set's `meta.json`."""
+        if not meta.get("classes"):
+            raise ValueError(f"{source} names no `classes`")
+        classes = tuple(meta["classes"])
+        palette = tuple(tuple(colour) for colour in meta.get("palette") or default_palette(len(classes)))
+        ignore = meta.get("ignore_index", IGNORE_INDEX)
+        if ignore < len(classes):
+            raise ValueError(f"{source}: ignore_index {ignore} is also the id of class {classes[ignore]!r}")
+        if ignore == IGNORE_INDEX:
+            return cls(classes, palette)
+        return cls(classes, palette, {**{label: label for label in range(len(classes))}, ignore: IGNORE_INDEX})
+
+    def to_meta(self) -> dict:
+        """The inverse of `from_meta` for label maps that hold our ids (which everything we write does)."""
+        palette = [list(colour) for colour in self.palette]
+        return {"classes": list(self.classes), "palette": palette, "ignore_index": IGNORE_INDEX}
+
+    def from_raw(self, raw: UInt8[np.ndarray, "h w"], source: str) -> UInt8[np.ndarray, "h w"]:
+        """Map a file's ids to ours; an id that the space does not know is an error that names `source`."""
+        lut = np.full(256, -1, np.int16)
+        if self.raw_to_id is None:
+            lut[: self.num_classes] = np.arange(self.num_classes)
+            lut[IGNORE_INDEX] = IGNORE_INDEX
+        else:
+            for raw_id, label in self.raw_to_id.items():
+                lut[raw_id] = label
+        label_map = lut[raw]
+        if label_map.min() < 0:
+            unknown = sorted(int(i) for i in np.unique(raw[label_map < 0]))
+            raise ValueError(
+                f"label map has ids {unknown[:8]} outside the {self.num_classes} classes "
+                f"(ignore_index={IGNORE_INDEX}): {source}"
+            )
+        return label_map.astype(np.uint8)
+
+    def colorize(self, label_map: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+        """Paint ids with the palette; ignored pixels are black."""
+        lut = np.zeros((256, 3), np.uint8)
+        lut[: self.num_classes] = self.palette
+        return lut[label_map]
+
+
+def load_label_space(meta_file: Path) -> LabelSpace:
+    """The label space of a generic data set's `meta.json`."""
+    try:
+        meta = json.loads(meta_file.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{meta_file} is not JSON: {error}") from None
+    return LabelSpace.from_meta(meta, source=str(meta_file))
+
+
+def read_label_map(file: Path | bytes, space: LabelSpace, source: str | None = None) -> UInt8[np.ndarray, "h w"]:
+    """Read a label PNG (8-bit, mode L or P) as ids of `space`; anything else is a ValueError that names the file."""
+    source = source or str(file)
+    try:
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+            if image.mode not in ("L", "P"):
+                raise ValueError(f"a label map is an 8-bit PNG of mode L or P, not {image.mode!r}: {source}")
+            raw = np.array(image)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"label map cannot be read ({error}): {source}") from error
+    return space.from_raw(raw, source)
+
+
+def encode_label_png(label_map: UInt8[np.ndarray, "h w"]) -> bytes:
+    """An 8-bit PNG of mode L, so that every reader gets ids; the same array gives the same bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(label_map).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def onehot(label_map: Int[Tensor, "n h w"], num_classes: int) -> Float[Tensor, "n c h w"]:
+    """(N, H, W) ids → (N, C, H, W) zeros and ones; an ignored pixel is all zeros."""
+    classes = torch.arange(num_classes, device=label_map.device).view(1, -1, 1, 1)
+    return (label_map.unsqueeze(1) == classes).float()

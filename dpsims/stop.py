@@ -1,0 +1,29 @@
+"""Stopping politely: the first SIGINT or SIGTERM asks the loop to finish its step, the second one breaks in."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+
+class StopSignal:
+    """`with StopSignal() as stop:` and look at `stop.requested` once per step. Inert outside the main thread."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.previous: dict[int, object] = {}
+
+    def __enter__(self) -> "StopSignal":
+        if threading.current_thread() is threading.main_thread():
+            self.previous = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
