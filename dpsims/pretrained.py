@@ -102,7 +102,5 @@ def _load(name: str, state: Mapping[str, Tensor], source: str, options: dict) ->
     first, second = (build.state_dict() for build in builds)
     missing = [key for key in first if not torch.equal(first[key], second[key])]
     if missing:
-        raise ValueError(
-            f"{source} does not hold the weights of {name!r}: {len(missing)} missing, such as {missing[0]}"
-        )
+        raise ValueError(f"{source} lacks {len(missing)} of the weights of {name!r}, such as {missing[0]}")
     return builds[0]

@@ -1,0 +1,40 @@
+"""Small true things that several test files need."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+CLASSES = ("sky", "road", "car")
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generic data set of 80x96 photos: noisy sky over road, with a car in every other image."""
+    root = tmp_path_factory.mktemp("tiny")
+    rng = np.random.default_rng(0)
+    colours = np.array([[120, 170, 230], [90, 90, 95], [200, 40, 40]])
+    for split, count in (("train", 10), ("val", 2), ("test", 2)):
+        for folder in ("images", "labels", "instances"):
+            (root / split / folder).mkdir(parents=True)
+        for i in range(count):
+            label_map = np.ones((80, 96), np.uint8)
+            label_map[: rng.integers(25, 50)] = 0
+            instances = np.zeros((80, 96), np.uint16)
+            if i % 2:
+                top, left = rng.integers(50, 60), rng.integers(0, 70)
+                label_map[top : top + 12, left : left + 20] = 2
+                instances[top : top + 12, left : left + 20] = 1
+            label_map[:2, :2] = 255
+            image = colours[label_map.clip(max=2)] + rng.normal(0, 12, (80, 96, 3))
+            Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(root / split / "images" / f"{i:02d}.jpg")
+            Image.fromarray(label_map).save(root / split / "labels" / f"{i:02d}.png")
+            Image.fromarray(instances).save(root / split / "instances" / f"{i:02d}.png")
+    (root / "meta.json").write_text(json.dumps({"classes": CLASSES, "ignore_index": 255}))
+    return root

@@ -1,0 +1,84 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dpsims.labels import LabelSpace, default_palette, encode_label_png, onehot, read_label_map
+
+SPACE = LabelSpace(("a", "b"), ((255, 0, 0), (0, 255, 0)))
+
+
+def png(array: np.ndarray, **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+def test_png_round_trip_is_byte_equal():
+    label_map = np.array([[0, 1], [255, 1]], np.uint8)
+    data = encode_label_png(label_map)
+    assert Image.open(io.BytesIO(data)).mode == "L"
+    np.testing.assert_array_equal(read_label_map(data, SPACE, "x"), label_map)
+    assert encode_label_png(label_map.copy()) == data
+
+
+def test_palette_png_is_read_as_ids():
+    image = Image.fromarray(np.array([[1, 0]], np.uint8), mode="P")
+    image.putpalette([9, 9, 9, 8, 8, 8])
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    np.testing.assert_array_equal(read_label_map(buffer.getvalue(), SPACE, "x"), [[1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((2, 2, 3), np.uint8), "not 'RGB': photo.png"),
+        (np.zeros((2, 2), np.uint16), "not 'I;16': photo.png"),
+        (np.full((2, 2), 7, np.uint8), r"ids \[7\] outside the 2 classes .*: photo.png"),
+    ],
+)
+def test_a_wrong_label_map_is_named(array, message):
+    with pytest.raises(ValueError, match=message):
+        read_label_map(png(array), SPACE, "photo.png")
+
+
+def test_a_file_that_is_no_image_is_named():
+    with pytest.raises(ValueError, match=r"cannot be read .*: photo.png"):
+        read_label_map(b"not a png", SPACE, "photo.png")
+
+
+def test_raw_ids_are_mapped_and_unknown_ones_refused():
+    space = LabelSpace(("a", "b"), SPACE.palette, {0: 255, 1: 0, 2: 1})
+    np.testing.assert_array_equal(space.from_raw(np.array([[0, 1, 2]], np.uint8), "x"), [[255, 0, 1]])
+    with pytest.raises(ValueError, match=r"\[255\]"):
+        space.from_raw(np.array([[255]], np.uint8), "x")
+
+
+def test_another_ignore_index_becomes_255():
+    space = LabelSpace.from_meta({"classes": ["a", "b"], "ignore_index": 11})
+    np.testing.assert_array_equal(space.from_raw(np.array([[0, 11]], np.uint8), "x"), [[0, 255]])
+    assert space.to_meta()["ignore_index"] == 255
+
+
+def test_meta_round_trip_and_faults():
+    assert LabelSpace.from_meta(SPACE.to_meta()) == SPACE
+    with pytest.raises(ValueError, match=r"ignore_index 1 is also the id of class 'b'"):
+        LabelSpace.from_meta({"classes": ["a", "b"], "ignore_index": 1})
+    with pytest.raises(ValueError, match="3 colours for 2 classes"):
+        LabelSpace(("a", "b"), ((0, 0, 0),) * 3)
+    with pytest.raises(ValueError, match=r"repeated: \['a'\]"):
+        LabelSpace(("a", "a"), SPACE.palette)
+    with pytest.raises(ValueError, match="1 to 255 classes, not 256"):
+        LabelSpace(tuple(str(i) for i in range(256)), default_palette(256))
+
+
+def test_onehot_of_an_ignored_pixel_is_zero():
+    encoded = onehot(torch.tensor([[[0, 1, 255]]]), 2)
+    assert encoded.tolist() == [[[[1, 0, 0]], [[0, 1, 0]]]]
+
+
+def test_colorize():
+    assert SPACE.colorize(np.array([[0, 1, 255]], np.uint8)).tolist() == [[[255, 0, 0], [0, 255, 0], [0, 0, 0]]]

@@ -1,0 +1,175 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+from tiny_gan import TINY, tiny_config
+
+from dpsims.sample import load_generator
+from dpsims.train import Trainer, train
+
+TOOL = Path(__file__).parents[1] / "tools" / "train_gan.py"
+
+
+def equal(a, b) -> bool:
+    """Bit for bit, through nested dicts and lists."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(equal(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
+def checkpoint(folder: Path) -> dict:
+    return torch.load(folder / "checkpoint.pt", weights_only=True)
+
+
+def rows(folder: Path) -> list[dict]:
+    found = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in found]
+
+
+INTERVALS = ["run.log_kimg=0.004", "run.sample_kimg=0.02", "run.checkpoint_kimg=0.02"]
+
+
+@pytest.fixture(scope="module")
+def straight(tiny_root, tmp_path_factory) -> Path:
+    """20 steps in one go."""
+    return train(tiny_config(tiny_root, tmp_path_factory.mktemp("straight") / "run", *INTERVALS, "run.total_kimg=0.04"))
+
+
+def test_run_folder(straight):
+    assert yaml.safe_load((straight / "config.yaml").read_text())["run"]["batch_size"] == 2
+    assert [row["images_seen"] for row in rows(straight)] == list(range(4, 41, 4))
+    assert {"Loss/D/real", "Loss/D/fake", "Loss/G/adversarial", "Loss/G/contrastive", "Loss/G/diversity"} < set(
+        rows(straight)[0]
+    )
+    assert any((straight / "tensorboard").iterdir())
+    assert sorted(file.name for file in (straight / "samples").iterdir()) == [
+        "000000000.png", "000000020.png", "000000040.png"
+    ]  # fmt: skip
+    assert Image.open(straight / "samples" / "000000040.png").size == (4 * 64 + 3 * 2, 2 * 32 + 2)
+    assert load_generator(straight).images_seen == 40
+    assert not list(straight.glob("*.tmp"))
+
+
+def test_weights_move_and_the_average_follows(straight, tiny_root, tmp_path):
+    fresh = Trainer(tiny_config(tiny_root, tmp_path / "run")).state_dict()
+    trained = checkpoint(straight)
+    for net in ("G", "D", "contrast", "ema"):
+        weights = [key for key in trained[net] if key.endswith(".original")]
+        assert weights and not any(torch.equal(trained[net][key], fresh[net][key]) for key in weights), net
+
+
+def test_20_steps_equal_10_a_kill_and_10_more(straight, tiny_root, tmp_path):
+    """The process is killed with SIGKILL somewhere after its checkpoint at step 10, and started again."""
+    out = tmp_path / "run"
+    command = [sys.executable, TOOL, f"data.root={tiny_root}", f"out={out}", *TINY, *INTERVALS]
+    process = subprocess.Popen([*command, "run.total_kimg=1000"], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert checkpoint(out)["images_seen"] == 20, "the kill came after the second checkpoint"
+    subprocess.run([*command, "run.total_kimg=0.04"], check=True, stdout=subprocess.DEVNULL)
+    assert equal(checkpoint(out), checkpoint(straight))
+    assert rows(out) == rows(straight)
+    assert (out / "generator.safetensors").read_bytes() == (straight / "generator.safetensors").read_bytes()
+
+
+def test_interrupt_saves_and_the_same_command_goes_on(straight, tiny_root, tmp_path, monkeypatch):
+    config = tiny_config(tiny_root, tmp_path / "run", *INTERVALS, "run.total_kimg=0.04")
+    original = Trainer.train_batch
+
+    def interrupted(self, batch):
+        if self.images_seen == 12:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_batch", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="stopped at 14 images"):
+            train(config)
+    assert checkpoint(tmp_path / "run")["images_seen"] == 14
+    train(config)
+    assert equal(checkpoint(tmp_path / "run"), checkpoint(straight))
+
+
+def test_data_workers_do_not_show(straight, tiny_root, tmp_path):
+    train(tiny_config(tiny_root, tmp_path / "run", *INTERVALS, "run.total_kimg=0.04", "data.workers=2"))
+    assert equal(checkpoint(tmp_path / "run"), checkpoint(straight))
+
+
+def test_other_options_into_the_same_folder_are_refused(straight, tiny_root):
+    with pytest.raises(ValueError, match=r"other options \(optim.lr_G: 0.001 → 0.002\); choose another out=DIR"):
+        train(tiny_config(tiny_root, straight, *INTERVALS, "run.total_kimg=0.04", "optim.lr_G=0.002"))
+
+
+def test_a_finished_run_is_not_trained_again(straight, tiny_root):
+    before = (straight / "checkpoint.pt").stat().st_mtime_ns
+    train(tiny_config(tiny_root, straight, *INTERVALS, "run.total_kimg=0.04"))
+    assert (straight / "checkpoint.pt").stat().st_mtime_ns == before
+
+
+def test_a_nan_stops_with_step_and_term_and_touches_nothing(tiny_root, tmp_path):
+    trainer = Trainer(tiny_config(tiny_root, tmp_path / "run"))
+    batches = trainer.batches(0)
+    trainer.train_batch(next(batches))
+    before = {key: value.clone() for key, value in trainer.step.D.state_dict().items() if "original" in key}
+    batch = next(batches)
+    batch.real[0, 0, 0, 0] = float("nan")
+    with pytest.raises(FloatingPointError, match=r"step 1 \(2 images seen\): Loss/D/real is nan"):
+        trainer.train_batch(batch)
+    assert equal(before, {key: trainer.step.D.state_dict()[key] for key in before})
+
+
+def test_each_phase_moves_its_own_net(tiny_root, tmp_path):
+    trainer = Trainer(tiny_config(tiny_root, tmp_path / "run"))
+    step, batch = trainer.step, next(trainer.batches(0))
+    step.tau_diversity = 1.0
+    step.discriminator_loss(batch, trainer.random(0))[0].backward(inputs=trainer.params["D"])
+    assert all(p.grad is not None for p in trainer.params["D"]) and all(p.grad is None for p in trainer.params["G"])
+    grads = [p.grad.clone() for p in trainer.params["D"]]
+    step.generator_loss(batch, trainer.random(1))[0].backward(inputs=trainer.params["G"])
+    assert all(p.grad is not None for p in trainer.params["G"])
+    assert all(torch.equal(p.grad, grad) for p, grad in zip(trainer.params["D"], grads, strict=True))
+
+
+def test_terms_of_weight_0_are_not_computed(tiny_root, tmp_path):
+    off = ["loss.contrastive.weight=0", "loss.diversity.weight=0"]
+    trainer = Trainer(tiny_config(tiny_root, tmp_path / "run", *off))
+    assert trainer.step.contrast is None
+    _, terms = trainer.step.generator_loss(next(trainer.batches(0)), trainer.random(1))
+    assert set(terms) == {"Loss/G/adversarial"}
+
+
+def test_tau_is_calibrated_once_and_kept(straight):
+    assert checkpoint(straight)["tau_diversity"] > 0
+
+
+def test_instances_and_image_space_diversity_train(tiny_root, tmp_path):
+    options = ["generator.instances=true", "loss.diversity.space=image", "loss.diversity.stop_gradient=false"]
+    folder = train(tiny_config(tiny_root, tmp_path / "run", *options, "run.total_kimg=0.004"))
+    assert load_generator(folder).instances
+
+
+def run_tool(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, TOOL, *arguments], capture_output=True, text=True)
+
+
+def test_user_errors_are_one_line(tmp_path):
+    missing = run_tool()
+    assert missing.returncode == 1 and missing.stderr.strip() == "error: data.root has no value; give it as data.root=…"
+    nowhere = run_tool(f"data.root={tmp_path}/nowhere", f"out={tmp_path}/run")
+    assert nowhere.returncode == 1 and nowhere.stderr.startswith("error: data.root: no such folder")
+    assert not (tmp_path / "run").exists()
