@@ -98,7 +98,7 @@ class RunConfig:
     sample_maps: int
     sample_noises: int
     device: str
-    bf16: bool
+    precision: str
 
 
 @dataclass(frozen=True)

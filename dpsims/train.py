@@ -18,6 +18,7 @@ from dpsims.config import TrainConfig
 from dpsims.ema import EMA
 from dpsims.gan_step import Batch, GANStep
 from dpsims.grid import save_grid
+from dpsims.hardware import pick_device, use_bf16
 from dpsims.run_folder import RunFolder
 from dpsims.sample import noise, save_generator, to_uint8
 from dpsims.sampling import StreamSampler, balanced_weights
@@ -35,16 +36,14 @@ class Trainer:
         self.weights = balanced_weights(presence) if config.data.balanced else None
         self.grid_set = build_dataset(config, config.data.val_split or config.data.train_split, augment=False)
 
-        device = config.run.device
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-        self.autocast = torch.autocast(
-            self.device.type, torch.bfloat16, enabled=config.run.bf16 and self.device.type == "cuda"
-        )
+        self.device = pick_device(config.run.device)
+        self.bf16 = use_bf16(self.device, config.run.precision)
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
         torch.manual_seed(config.seed)
         self.step: GANStep = build_step(config, self.space)
         for net in (self.step.G, self.step.D, self.step.contrast):
             if net is not None:
-                net.train().to(self.device)
+                net.train().to(self.device, memory_format=torch.channels_last)  # the faster one on CPU and GPU
         self.ema = EMA(self.step.G, halflife_kimg=config.optim.ema_halflife_kimg, rampup=config.optim.ema_rampup)
         self.params = self.step.trainable()
         rates = {"G": config.optim.lr_G, "D": config.optim.lr_D}
@@ -94,7 +93,8 @@ class Trainer:
             persistent_workers=workers > 0,
         )
         for batch in loader:
-            yield Batch(**{key: value.to(self.device, non_blocking=True) for key, value in batch.items()})
+            batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
+            yield Batch(**batch | {"real": batch["real"].to(memory_format=torch.channels_last)})
 
     def random(self, purpose: int) -> torch.Generator:
         """The random numbers of one phase at this point of training: a function of the seed and images_seen."""
@@ -237,7 +237,8 @@ def _announce(trainer: Trainer, *, resumed: bool) -> None:
         f"{data.name}: {len(trainer.train_set)} images of {data.train_split}, {trainer.space.num_classes} classes, "
         f"{data.height}x{data.width}, {'balanced' if data.balanced else 'uniform'} sampling\n"
         f"G {millions['G']:.1f} M and D {millions['D']:.1f} M trainable parameters, D on a "
-        f"{'frozen' if backbone.frozen else 'trained'} {backbone.name}; device {trainer.device}; "
+        f"{'frozen' if backbone.frozen else 'trained'} {backbone.name}; device {trainer.device}, "
+        f"{'bf16' if trainer.bf16 else 'fp32'}; "
         f"τ_div {trainer.step.tau_diversity:.4g}\n"
         f"{'goes on at' if resumed else 'starts at'} {trainer.images_seen / 1000:g} of {config.run.total_kimg:g} kimg: "
         f"{trainer.folder.root}",

@@ -1,0 +1,29 @@
+"""What to compute on, and in which precision."""
+
+import torch
+
+PRECISIONS = ("auto", "bf16", "fp32")
+
+
+def pick_device(name: str) -> torch.device:
+    """A device by name; "auto" is CUDA where there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name!r} was asked for, but CUDA is not available here")
+    return device
+
+
+def use_bf16(device: torch.device, precision: str) -> bool:
+    """Whether to autocast to bf16: under "bf16", and under "auto" where the hardware multiplies matrices in it.
+
+    That is CUDA from Ampere on, and CPUs with AMX. fp16 is no choice: UNet discriminators go NaN under it.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16", False)
+    return precision == "bf16" or (precision == "auto" and native)
