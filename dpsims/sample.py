@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from safetensors import SafetensorError
@@ -96,9 +97,12 @@ def load_generator(path: Path, device: torch.device | str = "cpu") -> Snapshot:
 
 
 def noise(seeds: Sequence[int], z_dim: int) -> Float[Tensor, "n z"]:
-    """One row of standard normal z per seed, each from a generator of its own: a batch does not matter."""
-    rows = [torch.randn(z_dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    return torch.stack(rows)
+    """One row of standard normal z per seed, each from a generator of its own: a batch does not matter.
+
+    NumPy's generator, because it takes seeds of any size; torch's keeps 32 bits, and millions of samples would clash.
+    """
+    rows = [np.random.default_rng(seed).standard_normal(z_dim, dtype=np.float32) for seed in seeds]
+    return torch.from_numpy(np.stack(rows))
 
 
 def to_uint8(images: Float[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n h w 3"]:

@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dpsims.data import FolderDataset, find_pairs, fit, fit_label_map
+from dpsims.data import FolderDataset, find_pairs
+from dpsims.frame import fit, fit_label_map
 from dpsims.instances import centre_offsets
 
 
@@ -58,6 +59,12 @@ def test_fit_covers_and_crops_the_centre():
     np.testing.assert_array_equal(np.array(fit(ramp, 4, 4, resample=Image.Resampling.NEAREST))[0], [2, 3, 4, 5])
     right = fit(ramp, 4, 4, resample=Image.Resampling.NEAREST, position=(0.5, 1.0))
     np.testing.assert_array_equal(np.array(right)[0], [4, 5, 6, 7])
+
+
+def test_fit_label_map_by_hand():
+    label_map = np.arange(8, dtype=np.uint8).reshape(2, 4)
+    assert fit_label_map(label_map, 2, 2).tolist() == [[1, 2], [5, 6]]
+    assert fit_label_map(label_map, 4, 4).tolist() == [[1, 1, 2, 2]] * 2 + [[5, 5, 6, 6]] * 2
 
 
 def test_fit_label_map_invents_no_id():

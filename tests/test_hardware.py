@@ -15,5 +15,7 @@ def test_devices_and_precisions():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_cuda_that_is_not_there_is_an_error():
-    with pytest.raises(ValueError, match="'cuda:1' was asked for"):
+    with pytest.raises(ValueError, match="'cuda:1': this machine has 0 CUDA devices"):
         pick_device("cuda:1")
+    with pytest.raises(ValueError, match="device 'abacus'"):
+        pick_device("abacus")

@@ -5,7 +5,7 @@ import torch
 
 from dpsims.generator import Generator
 from dpsims.labels import LabelSpace, default_palette
-from dpsims.sample import load_generator, noise, save_generator, to_uint8
+from dpsims.sample import file_sha256, load_generator, noise, save_generator, to_uint8
 
 SPACE = LabelSpace(("a", "b", "c"), default_palette(3))
 ARCHITECTURE = {"num_classes": 3, "height": 32, "width": 64, "channel_base": 2, "cond_channels": 8, "spade_hidden": 8}
@@ -66,8 +66,6 @@ def test_a_pickle_in_place_of_the_weights_is_not_opened(snapshot):
 
     torch.save(Hostile(), folder / "generator.safetensors")
     meta = json.loads((folder / "generator.json").read_text())
-    from dpsims.sample import file_sha256
-
     meta["sha256"] = file_sha256(folder / "generator.safetensors")
     (folder / "generator.json").write_text(json.dumps(meta))
     with pytest.raises(ValueError, match="does not fit"):
@@ -78,6 +76,7 @@ def test_a_pickle_in_place_of_the_weights_is_not_opened(snapshot):
 def test_noise_is_a_function_of_each_seed_alone():
     assert torch.equal(noise([5, 6, 7], 16)[1], noise([6], 16)[0])
     assert not torch.equal(noise([5], 16), noise([6], 16))
+    assert not torch.equal(noise([5], 16), noise([5 + 2**40], 16))
 
 
 def test_to_uint8_clamps_and_rounds():

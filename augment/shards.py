@@ -1,0 +1,201 @@
+"""Shards on disk: plain WebDataset tars beside a manifest, each committed as a whole, written and read here.
+
+    shards.json        label space, generator hash, plan, totals (null until all shards are there)
+    00000.tar          KEY.jpg, KEY.json and KEY.seg.png of each sample, by key
+    00000.jsonl        a row per planned sample: status, and [offset, size] of its members in the tar
+    00000.stats.json   counts and hashes, written last: without it the shard does not exist
+
+Every file gets its name when it is complete. What a killed run leaves behind has names that the next run writes anew.
+"""
+
+import json
+import reprlib
+import tarfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import webdataset
+
+from augment.record import Record
+from dpsims.sample import file_sha256, replace
+
+OK = "ok"
+MANIFEST = "shards.json"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One planned sample, made or failed.
+
+    Attributes:
+        status: "ok", or in a word what was wrong.
+        members: extension in the tar ("jpg", "json", "seg.png") → content; empty where the sample failed.
+        class_pixels: pixels of each class in the label map.
+        ignored_pixels: pixels of no class.
+    """
+
+    record: Record
+    status: str = OK
+    error: str | None = None
+    members: dict[str, bytes] = field(default_factory=dict)
+    class_pixels: tuple[int, ...] = ()
+    ignored_pixels: int = 0
+
+
+def write_shard(folder: Path, shard: int, samples: Iterable[Sample], num_classes: int) -> dict:
+    """Write one shard and commit it; returns its stats. The same samples give the same bytes.
+
+    Args:
+        samples: in the order of their keys; consumed while writing.
+    """
+    tar = shard_file(folder, shard, "tar")
+    part = tar.with_name(tar.name + ".part")
+    rows = []
+    by_status: Counter[str] = Counter()
+    class_pixels, ignored_pixels = [0] * num_classes, 0
+    # webdataset sorts a sample's members by extension; time, owner and mode are constants
+    with open(part, "wb") as stream, webdataset.TarWriter(stream, encoder=False, mtime=0) as writer:
+        for sample in samples:
+            assert sample.record.shard == shard
+            by_status[sample.status] += 1
+            rows.append({**asdict(sample.record), "status": sample.status, "error": sample.error, "members": {}})
+            if sample.status == OK:
+                writer.write({"__key__": sample.record.key, **sample.members})
+                class_pixels = [a + b for a, b in zip(class_pixels, sample.class_pixels, strict=True)]
+                ignored_pixels += sample.ignored_pixels
+    places = member_places(part)
+    for row in rows:
+        row["members"] = places.get(row["key"], {})
+    replace(part, tar)
+    jsonl = shard_file(folder, shard, "jsonl")
+    write_text(jsonl, "".join(json.dumps(row) + "\n" for row in rows))
+    stats = {
+        "planned": len(rows),
+        "by_status": dict(sorted(by_status.items())),
+        "bytes": tar.stat().st_size,
+        "sha256": {"tar": file_sha256(tar), "jsonl": file_sha256(jsonl)},
+        "class_pixels": class_pixels,
+        "ignored_pixels": ignored_pixels,
+    }
+    write_text(shard_file(folder, shard, "stats.json"), json.dumps(stats, indent=1) + "\n")
+    return stats
+
+
+def member_places(tar: Path) -> dict[str, dict[str, tuple[int, int]]]:
+    """key → extension → (offset of the content, size), in bytes."""
+    places: dict[str, dict[str, tuple[int, int]]] = {}
+    with tarfile.open(tar, "r:") as archive:
+        for member in archive:
+            key, _, extension = member.name.partition(".")
+            places.setdefault(key, {})[extension] = (member.offset_data, member.size)
+    return places
+
+
+def open_manifest(folder: Path, description: dict) -> None:
+    """Start a run in `folder`, or make sure that the run there is the same one.
+
+    Args:
+        description: all that decides the bytes of the shards, as it goes into `shards.json`.
+
+    Raises:
+        ValueError: if the run there was described otherwise (the message lists what changed), or if the folder holds
+            something that is no run.
+    """
+    file = folder / MANIFEST
+    if file.exists():
+        changed = differences({**read_manifest(folder), "totals": None}, {**description, "totals": None})
+        if changed:
+            raise ValueError(
+                f"--out {folder} holds shards of another plan ({'; '.join(changed)}); choose another --out"
+            )
+        return
+    if folder.exists() and any(child.name != f"{MANIFEST}.part" for child in folder.iterdir()):
+        raise ValueError(f"--out {folder} is not empty and has no {MANIFEST}; choose another one")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_manifest(folder, description, totals=None)
+
+
+def write_manifest(folder: Path, description: dict, totals: dict | None) -> None:
+    text = json.dumps({**description, "totals": totals}, indent=1)
+    write_text(folder / MANIFEST, text + "\n")
+
+
+def differences(old: dict, new: dict, prefix: str = "") -> list[str]:
+    """What changed between two nested dictionaries, as "name: old → new"."""
+    changed = []
+    for name in old | new:
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            changed += differences(before, after, prefix=f"{prefix}{name}.")
+        elif before != after:
+            changed.append(f"{prefix}{name}: {reprlib.repr(before)} → {reprlib.repr(after)}")
+    return changed
+
+
+def total_of(stats: Iterable[dict]) -> dict:
+    """Sums over shards."""
+    stats = list(stats)
+    by_status = sum((Counter(shard["by_status"]) for shard in stats), Counter())
+    return {
+        "shards": len(stats),
+        "planned": sum(shard["planned"] for shard in stats),
+        "by_status": dict(sorted(by_status.items())),
+        "bytes": sum(shard["bytes"] for shard in stats),
+        "class_pixels": [sum(counts) for counts in zip(*(shard["class_pixels"] for shard in stats), strict=True)],
+        "ignored_pixels": sum(shard["ignored_pixels"] for shard in stats),
+    }
+
+
+def shard_file(folder: Path, shard: int, suffix: str) -> Path:
+    """The shard's "tar", "jsonl" or "stats.json"."""
+    return folder / f"{shard:05d}.{suffix}"
+
+
+def read_manifest(folder: Path) -> dict:
+    """`shards.json`: label_space, generator_sha256, plan, totals (None while the run is not finished)."""
+    file = folder / MANIFEST
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{folder} holds no shards: {file} is missing") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file} is not JSON: {error}") from None
+
+
+def committed_shards(folder: Path) -> list[int]:
+    """The numbers of the shards that are complete."""
+    return sorted(int(file.name[:5]) for file in folder.glob("[0-9][0-9][0-9][0-9][0-9].stats.json"))
+
+
+def read_stats(folder: Path, shard: int) -> dict:
+    return json.loads(shard_file(folder, shard, "stats.json").read_text())
+
+
+def read_rows(folder: Path, shard: int) -> list[dict]:
+    """The manifest rows of a shard, by key; `members` is extension → [offset, size]."""
+    with open(shard_file(folder, shard, "jsonl"), encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def read_member(folder: Path, row: dict, extension: str) -> bytes:
+    """One file of a sample, without a pass over its tar."""
+    offset, size = row["members"][extension]
+    with open(shard_file(folder, row["shard"], "tar"), "rb") as stream:
+        stream.seek(offset)
+        return stream.read(size)
+
+
+def first_failure(folder: Path) -> dict | None:
+    """The first manifest row whose sample could not be made."""
+    for shard in committed_shards(folder):
+        if read_stats(folder, shard)["by_status"].keys() - {OK}:
+            return next(row for row in read_rows(folder, shard) if row["status"] != OK)
+    return None
+
+
+def write_text(file: Path, text: str) -> None:
+    part = file.with_name(file.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    replace(part, file)

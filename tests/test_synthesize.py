@@ -1,0 +1,281 @@
+"""The factory's truths, with a three-line fake generator."""
+
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from augment.record import find_label_maps, sample_seed
+from augment.shards import read_manifest, read_member, read_rows
+from augment.synthesize import IMAGE_FORMATS, Settings, encode_image, ordered_map, synthesize
+from dpsims.frame import fit_label_map
+from dpsims.labels import LabelSpace, default_palette, encode_label_png, read_label_map
+from dpsims.sample import Snapshot, noise
+
+SPACE = LabelSpace(("sky", "road", "car"), default_palette(3))
+HEIGHT, WIDTH, Z_DIM = 16, 24, 4
+SETTINGS = Settings(samples_per_map=3, maps_per_shard=2, seed=5)
+
+
+class FakeGenerator(nn.Module):
+    """An image is a function of its label map and its z; notes what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoded, self.decoded = 0, []
+
+    def encode(self, label_map: torch.Tensor) -> torch.Tensor:
+        self.encoded += len(label_map)
+        return label_map.float()
+
+    def decode(self, conditioning: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        self.decoded.append(len(z))
+        assert len(z) % len(conditioning) == 0
+        maps = conditioning.repeat_interleave(len(z) // len(conditioning), dim=0)
+        return torch.sin(maps[:, None] + z[:, :3, None, None])
+
+
+class BreakingGenerator(FakeGenerator):
+    """Calls `accident` instead of decoding for the `calls`-th time."""
+
+    def __init__(self, calls: int, accident) -> None:
+        super().__init__()
+        self.calls, self.accident = calls, accident
+
+    def decode(self, conditioning: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        if len(self.decoded) + 1 == self.calls:
+            self.accident()
+        return super().decode(conditioning, z)
+
+
+def snapshot_of(generator: nn.Module, space: LabelSpace = SPACE, **changes: object) -> Snapshot:
+    size = {"height": HEIGHT, "width": WIDTH, "z_dim": Z_DIM}
+    return Snapshot(generator, space, **(size | {"instances": False, "sha256": "f" * 64, "images_seen": 9} | changes))
+
+
+def make(labels: Path, out: Path, generator: nn.Module | None = None, settings: Settings = SETTINGS, **options) -> dict:
+    snapshot = snapshot_of(generator or FakeGenerator())
+    run = {"device": "cpu", "batch_size": 4, "threads": 2} | options
+    return synthesize(snapshot, find_label_maps(labels), out, settings, **run)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def all_rows(folder: Path) -> list[dict]:
+    return [row for shard in range(len(list(folder.glob("*.jsonl")))) for row in read_rows(folder, shard)]
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    """Five label maps, twice the generator's size."""
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(5):
+        label_map = rng.choice(np.array([0, 1, 2, 255], np.uint8), (HEIGHT // 4, WIDTH // 4)).repeat(8, 0).repeat(8, 1)
+        (folder / f"map_{i}.png").write_bytes(encode_label_png(label_map))
+    return folder
+
+
+def test_a_sample_is_what_its_record_says(labels, tmp_path):
+    totals = make(labels, tmp_path / "out")
+    rows = all_rows(tmp_path / "out")
+    assert totals["by_status"] == {"ok": 15} and totals["shards"] == 3
+    assert read_manifest(tmp_path / "out")["totals"] == totals
+    pixels = np.zeros(256, int)
+    planned = [(f"map_{i}", k) for i in range(5) for k in range(3)]
+    assert [(row["source_key"], row["sample_index"]) for row in rows] == planned
+    for row in rows:
+        assert row["seed"] == sample_seed(5, row["source_key"], row["sample_index"])
+        label_map = fit_label_map(read_label_map(labels / f"{row['source_key']}.png", SPACE), HEIGHT, WIDTH)
+        assert np.array_equal(read_label_map(read_member(tmp_path / "out", row, "seg.png"), SPACE), label_map)
+        pixels += np.bincount(label_map.ravel(), minlength=256)
+
+        z = noise([row["seed"]], Z_DIM)[0, :3].numpy()
+        expected = np.round((np.sin(label_map[..., None] + z) + 1) * 127.5)
+        image = np.array(Image.open(io.BytesIO(read_member(tmp_path / "out", row, "jpg"))))
+        assert image.shape == (HEIGHT, WIDTH, 3)
+        assert np.abs(image - expected).mean() < 4  # JPEG
+
+        meta = json.loads(read_member(tmp_path / "out", row, "json"))
+        assert set(meta["versions"]) == {"dpsims-augment", "torch"}
+        assert meta == {name: row[name] for name in ("source_key", "split", "sample_index", "seed")} | {
+            "perturbations": [],
+            "generator_sha256": "f" * 64,
+            "label_sha256": hashlib.sha256(label_map.tobytes()).hexdigest(),
+            "versions": meta["versions"],
+        }
+    assert totals["class_pixels"] == pixels[:3].tolist() and totals["ignored_pixels"] == pixels[255]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 7, 16])
+def test_the_batch_does_not_matter_and_a_map_is_encoded_once(labels, tmp_path, batch_size):
+    make(labels, tmp_path / "one", batch_size=1, threads=1)
+    generator = FakeGenerator()
+    make(labels, tmp_path / "many", generator, batch_size=batch_size, threads=3)
+    assert tree(tmp_path / "one") == tree(tmp_path / "many")
+    assert generator.encoded == 5
+    assert sum(generator.decoded) == 15 and max(generator.decoded) <= batch_size
+
+
+@pytest.mark.parametrize(("samples", "decoded"), [(8, [4, 4] * 5), (5, [4, 1] * 5), (2, [4, 2, 4])])
+def test_batches_are_pieces_of_a_map_or_whole_maps(labels, tmp_path, samples, decoded):
+    generator = FakeGenerator()
+    make(labels, tmp_path / "out", generator, Settings(samples_per_map=samples, maps_per_shard=3), batch_size=4)
+    assert generator.decoded == decoded
+
+
+def test_a_run_that_broke_goes_on_to_the_same_bytes(labels, tmp_path):
+    make(labels, tmp_path / "whole")
+
+    def accident():
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        make(labels, tmp_path / "out", BreakingGenerator(4, accident))
+    before = {name: (tmp_path / "out" / name).stat() for name in ("00000.tar", "00000.jsonl", "00000.stats.json")}
+    left = tree(tmp_path / "out")
+    assert left["00000.tar"] == tree(tmp_path / "whole")["00000.tar"]
+    assert set(left) == {*before, "00001.tar.part", "shards.json"}
+    assert json.loads(left["shards.json"])["totals"] is None
+
+    generator = FakeGenerator()
+    make(labels, tmp_path / "out", generator)
+    assert generator.encoded == 3  # the maps of the shards that were missing
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+    for name, stat in before.items():
+        after = (tmp_path / "out" / name).stat()
+        assert (after.st_ino, after.st_mtime_ns) == (stat.st_ino, stat.st_mtime_ns)
+
+
+def test_a_killed_process_goes_on_to_the_same_bytes(labels, tmp_path):
+    make(labels, tmp_path / "whole")
+    whole = tree(tmp_path / "whole")
+    killed = subprocess.run([sys.executable, __file__, labels, tmp_path / "out"], cwd=Path(__file__).parents[1])
+    assert killed.returncode == -signal.SIGKILL
+    left = tree(tmp_path / "out")
+    for name in ("00000.tar", "00000.jsonl", "00000.stats.json"):
+        assert left[name] == whole[name]
+    assert set(left) == {"00000.tar", "00000.jsonl", "00000.stats.json", "00001.tar.part", "shards.json"}
+    make(labels, tmp_path / "out")
+    assert tree(tmp_path / "out") == whole
+
+
+def test_a_finished_run_makes_nothing_again(labels, tmp_path):
+    first = make(labels, tmp_path / "out")
+    before = tree(tmp_path / "out")
+    generator = FakeGenerator()
+    assert make(labels, tmp_path / "out", generator) == first
+    assert generator.encoded == 0 and tree(tmp_path / "out") == before
+
+
+def test_another_plan_is_refused_with_what_changed(labels, tmp_path):
+    make(labels, tmp_path / "out")
+    before = tree(tmp_path / "out")
+    with pytest.raises(ValueError, match="plan.samples_per_map: 3 → 2; plan.seed: 5 → 0"):
+        make(labels, tmp_path / "out", settings=Settings(samples_per_map=2, maps_per_shard=2))
+    (labels / "map_3.png").rename(labels / "other.png")
+    with pytest.raises(ValueError, match="label_names_sha256"):
+        make(labels, tmp_path / "out")
+    assert tree(tmp_path / "out") == before
+
+
+def test_bad_label_maps_are_rows(labels, tmp_path):
+    (labels / "map_0.png").write_bytes(b"no image")
+    (labels / "map_2.png").write_bytes(encode_label_png(np.full((4, 4), 7, np.uint8)))
+    Image.new("RGB", (8, 8)).save(labels / "map_3.png")
+    totals = make(labels, tmp_path / "out")
+    assert totals["by_status"] == {"bad_label": 9, "ok": 6}
+    errors = {row["source_key"]: row["error"] for row in all_rows(tmp_path / "out") if row["status"] == "bad_label"}
+    assert "cannot be read" in errors["map_0"]
+    assert "ids [7] outside the 3 classes" in errors["map_2"]
+    assert "'RGB'" in errors["map_3"]
+    assert not any(str(tmp_path) in error for error in errors.values())  # shards tell nothing of the machine
+    good = [row["source_key"] for row in all_rows(tmp_path / "out") if row["members"]]
+    assert good == ["map_1"] * 3 + ["map_4"] * 3
+    make(labels, tmp_path / "again", batch_size=9)
+    assert tree(tmp_path / "again") == tree(tmp_path / "out")
+
+
+def test_all_label_maps_bad_is_an_error_that_shows_one(labels, tmp_path):
+    for file in labels.iterdir():
+        file.write_bytes(encode_label_png(np.full((4, 4), 33, np.uint8)))
+    for _ in range(2):  # also when all shards are there
+        with pytest.raises(ValueError, match=r"none of the 15 samples.*ids \[33\]"):
+            make(labels, tmp_path / "out")
+
+
+def test_an_image_that_is_not_finite_is_a_row(labels, tmp_path):
+    class Overflowing(FakeGenerator):
+        def decode(self, conditioning: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+            images = super().decode(conditioning, z)
+            images[-1, 0, 0, 0] = torch.nan
+            return images
+
+    totals = make(labels, tmp_path / "out", Overflowing(), batch_size=3)
+    assert totals["by_status"] == {"bad_image": 5, "ok": 10}
+    bad = [row for row in all_rows(tmp_path / "out") if row["status"] == "bad_image"]
+    assert {row["sample_index"] for row in bad} == {2} and all(row["members"] == {} for row in bad)
+
+
+@pytest.mark.parametrize(("image_format", "quality"), [("jpg", 95), ("webp", 95), ("png", None)])
+def test_image_formats(labels, tmp_path, image_format, quality):
+    make(labels, tmp_path / "out", settings=Settings(2, 5, image_format=image_format, quality=quality))
+    row = all_rows(tmp_path / "out")[0]
+    assert set(row["members"]) == {image_format, "json", "seg.png"}
+    with Image.open(io.BytesIO(read_member(tmp_path / "out", row, image_format))) as image:
+        assert (image.format, image.size) == (IMAGE_FORMATS[image_format], (WIDTH, HEIGHT))
+
+
+def test_jpeg_keeps_colour_at_full_resolution_and_png_every_value():
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    assert np.array_equal(Image.open(io.BytesIO(encode_image(image, "png", None))), image)
+    layers = Image.open(io.BytesIO(encode_image(image, "jpg", 95))).layer
+    assert {(horizontal, vertical) for _, horizontal, vertical, _ in layers} == {(1, 1)}
+    assert len(encode_image(image, "jpg", 50)) < len(encode_image(image, "jpg", 95))
+
+
+@pytest.mark.parametrize(
+    "options", [{"image_format": "gif"}, {"quality": 0}, {"quality": None}, {"image_format": "png", "quality": 95}]
+)
+def test_settings_without_meaning_are_refused(options):
+    with pytest.raises(ValueError, match="quality|format"):
+        Settings(**options)
+
+
+def test_a_generator_of_instances_is_refused(labels, tmp_path):
+    snapshot = snapshot_of(FakeGenerator(), instances=True)
+    with pytest.raises(ValueError, match="instance"):
+        synthesize(snapshot, find_label_maps(labels), tmp_path / "out", SETTINGS, device="cpu", batch_size=1, threads=1)
+
+
+def test_ordered_map_keeps_order_and_its_bound():
+    taken = []
+
+    def items():
+        for i in range(20):
+            taken.append(i)
+            yield i
+
+    with ThreadPoolExecutor(4) as pool:
+        results = ordered_map(pool, lambda i: i * i, items(), ahead=3)
+        assert next(results) == 0 and taken == [0, 1, 2]
+        assert list(results) == [i * i for i in range(1, 20)]
+
+
+if __name__ == "__main__":  # the process that test_a_killed_process… starts: it dies in the middle of the second shard
+    kill = BreakingGenerator(4, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    make(Path(sys.argv[1]), Path(sys.argv[2]), kill, batch_size=3)
