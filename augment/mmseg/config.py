@@ -1,0 +1,107 @@
+"""Reading a segmenter's config for a run: other roots and shards put in, and checked before any training starts."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict, DictAction
+
+from augment.mmseg.shard_dataset import check_classes, index_shards, read_label_space
+from dpsims.labels import load_label_space
+
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+_LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+
+
+def load_config(
+    file: Path, *, data_root: Path | None = None, shards: Path | None = None, options: dict | None = None
+) -> Config:
+    """A config with every data set's root and shards replaced where given, then mmengine's `--cfg-options`.
+
+    Raises:
+        ValueError: no such config, or `shards` for a config that reads none.
+    """
+    if not file.is_file():
+        raise ValueError(f"no such config: {file}")
+    cfg = Config.fromfile(file)
+    parts = [part for loader in _LOADERS for part in datasets_of(cfg, loader)]
+    if data_root is not None:
+        cfg.data_root = str(data_root)
+        for part in parts:
+            if "data_root" in part:
+                part.data_root = str(data_root)
+    if shards is not None:
+        synthetic = [part for part in parts if "shards" in part]
+        if not synthetic:
+            raise ValueError(f"--shards {shards}: {file.name} has no data set of shards; use its `_mixed` sibling")
+        for part in synthetic:
+            part.shards = str(shards)
+    if options:
+        cfg.merge_from_dict(options)
+    return cfg
+
+
+def parse_options(pairs: Sequence[str]) -> dict:
+    """`["KEY=VALUE", …]` of the command line, as mmengine reads `--cfg-options`."""
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    parser.add_argument("options", nargs="*", action=DictAction)
+    malformed = [pair for pair in pairs if "=" not in pair]
+    if malformed:
+        raise ValueError(f"--cfg-options takes KEY=VALUE, not {malformed[0]!r}")
+    return parser.parse_args(pairs).options or {}
+
+
+def datasets_of(cfg: Config, loader: str) -> Iterator[ConfigDict]:
+    """The data sets that a loader reads, inside of wrappers such as `ConcatDataset`."""
+    waiting = [cfg[loader].dataset] if cfg.get(loader) else []
+    while waiting:
+        dataset = waiting.pop(0)
+        inner = list(dataset.get("datasets", [])) + ([dataset.dataset] if "dataset" in dataset else [])
+        if inner:
+            waiting.extend(inner)
+        else:
+            yield dataset
+
+
+def check_data(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> None:
+    """See that the data is there and means what the config says; sets `img_suffix` where the images are PNGs.
+
+    Raises:
+        ValueError: a missing folder, images without label maps, no committed shards, or other classes.
+    """
+    for loader in loaders:
+        for dataset in datasets_of(cfg, loader):
+            if "shards" in dataset:
+                _check_shards(dataset)
+            elif dataset.type == "BaseSegDataset":
+                _check_folders(dataset)
+
+
+def _check_shards(dataset: ConfigDict) -> None:
+    root = Path(dataset.shards)
+    space = read_label_space(root)
+    if "metainfo" in dataset:
+        check_classes(space.classes, dataset.metainfo["classes"], f"the shards in {root}")
+    index_shards(root)
+
+
+def _check_folders(dataset: ConfigDict) -> None:
+    root = Path(dataset.data_root or "")
+    images, labels = (root / dataset.data_prefix[key] for key in ("img_path", "seg_map_path"))
+    for folder in (images, labels):
+        if not folder.is_dir():
+            raise ValueError(f"no such folder: {folder} (--data-root names the data set's root)")
+    if (root / "meta.json").is_file():
+        space = load_label_space(root / "meta.json")
+        check_classes(space.classes, dataset.metainfo["classes"], f"the label maps in {root}")
+        if space.raw_to_id is not None:
+            raise ValueError(f"{root / 'meta.json'}: mmseg configs read label maps whose ignore_index is 255")
+
+    suffixes = sorted({file.suffix for file in images.iterdir()} & set(_IMAGE_SUFFIXES))
+    if len(suffixes) != 1:
+        raise ValueError(f"{images} must hold images of one kind out of {', '.join(_IMAGE_SUFFIXES)}, not {suffixes}")
+    dataset.img_suffix = suffixes[0]
+    label_names = {file.stem for file in labels.glob("*.png")}
+    unlabelled = sorted({file.stem for file in images.glob(f"*{suffixes[0]}")} - label_names)
+    if unlabelled:
+        raise ValueError(f"{len(unlabelled)} images in {images} have no label map in {labels}, such as {unlabelled[0]}")

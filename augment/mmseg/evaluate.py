@@ -1,0 +1,71 @@
+"""A segmenter's score on a test split: mmseg's IoU with each class's own, and the file that reports it."""
+
+import json
+import math
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner
+from mmseg.evaluation import IoUMetric
+from mmseg.registry import METRICS
+
+from augment.shards import write_text
+
+_CLASS = "IoU/"
+
+
+@METRICS.register_module()
+class PerClassIoUMetric(IoUMetric):
+    """`IoUMetric` that returns each class's IoU too, as `IoU/NAME` in percent.
+
+    It is NaN for a class that neither the labels nor the predictions hold, and the mean leaves it out.
+    """
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        metrics = super().compute_metrics(results)
+        intersect, union = (sum(areas[part] for areas in results) for part in (0, 1))
+        per_class = (intersect / union * 100).tolist()
+        names = self.dataset_meta["classes"]
+        return {
+            **{key: round(float(value), 2) for key, value in metrics.items()},
+            **{f"{_CLASS}{name}": round(iou, 2) for name, iou in zip(names, per_class, strict=True)},
+        }
+
+
+def score_each_class(cfg: Config) -> None:
+    """Have the test split scored by `PerClassIoUMetric` where a config says `IoUMetric`."""
+    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    for evaluator in evaluators:
+        if evaluator.type == "IoUMetric":
+            evaluator.type = "PerClassIoUMetric"
+
+
+def score_test_split(runner: Runner, provenance: dict) -> dict:
+    """Test the weights that `runner` has, and write the scores to `test.json` in its work dir.
+
+    Args:
+        provenance: what is tested (config, checkpoint), for the file.
+
+    Returns:
+        The content of `test.json`.
+    """
+    metrics = runner.test()
+    scores = {**provenance, "images": len(runner.test_dataloader.dataset), **nest_scores(metrics)}
+    if is_main_process():
+        write_text(Path(runner.work_dir) / "test.json", json.dumps(scores, indent=1, ensure_ascii=False) + "\n")
+    return scores
+
+
+def nest_scores(metrics: dict[str, float]) -> dict:
+    """What `PerClassIoUMetric` returned, with the classes' IoU in a dict of its own and NaN as None: ready for JSON."""
+    values = {key: None if math.isnan(value) else value for key, value in metrics.items()}
+    means = {key: value for key, value in values.items() if not key.startswith(_CLASS)}
+    return {**means, "IoU": {key.removeprefix(_CLASS): values[key] for key in values if key.startswith(_CLASS)}}
+
+
+def format_scores(scores: dict) -> str:
+    """A table for people: a line per class, then the means, in percent."""
+    rows = [*scores["IoU"].items(), *((key, scores[key]) for key in ("mIoU", "mAcc", "aAcc"))]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"  {name:<{width}}  {'–' if value is None else f'{value:.2f}':>6}" for name, value in rows)

@@ -1,0 +1,40 @@
+"""Each class's IoU against counts made by hand."""
+
+import math
+
+import numpy as np
+import torch
+
+from augment.mmseg.evaluate import PerClassIoUMetric, format_scores, nest_scores
+
+
+def score(prediction: list[list[int]], label_map: list[list[int]], classes: tuple[str, ...]) -> dict[str, float]:
+    metric = PerClassIoUMetric(iou_metrics=["mIoU"])
+    metric.dataset_meta = {"classes": classes}
+    sample = {
+        "pred_sem_seg": {"data": torch.tensor([prediction])},
+        "gt_sem_seg": {"data": torch.tensor([label_map])},
+    }
+    metric.process({}, [sample])
+    return metric.evaluate(size=1)
+
+
+def test_iou_of_each_class_leaves_out_the_ignored_and_the_absent():
+    # sky: 1 of 2 pixels, road: 1 of 2, car: nowhere; the pixel of id 255 does not count
+    metrics = score([[0, 1, 1], [0, 0, 0]], [[0, 0, 1], [255, 255, 255]], ("sky", "road", "car"))
+    assert metrics["IoU/sky"] == metrics["IoU/road"] == 50.0
+    assert math.isnan(metrics["IoU/car"])
+    assert metrics["mIoU"] == 50.0
+    assert np.isclose(metrics["aAcc"], 66.67)
+
+
+def test_scores_are_json_and_a_table():
+    scores = nest_scores({"aAcc": 66.67, "mIoU": 50.0, "mAcc": 75.0, "IoU/sky": 50.0, "IoU/car": math.nan})
+    assert scores == {"aAcc": 66.67, "mIoU": 50.0, "mAcc": 75.0, "IoU": {"sky": 50.0, "car": None}}
+    assert format_scores(scores).splitlines() == [
+        "  sky    50.00",
+        "  car        –",
+        "  mIoU   50.00",
+        "  mAcc   75.00",
+        "  aAcc   66.67",
+    ]

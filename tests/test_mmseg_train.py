@@ -1,0 +1,168 @@
+"""The training command, end to end on tiny images, and the `_real` config under mmseg's own tools."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import mmseg
+import pytest
+import torch
+from mmengine.config import Config
+from mmseg_data import RunsCode, write_data_set, write_shards
+
+from dpsims.labels import LabelSpace
+
+REPOSITORY = Path(__file__).parents[1]
+TOOL = REPOSITORY / "tools" / "train_segmenter.py"
+CONFIGS = REPOSITORY / "configs" / "segmenters"
+LIGHT_REAL = CONFIGS / "efficientnet_lite0_fpn_streets_real.py"
+LIGHT_MIXED = CONFIGS / "efficientnet_lite0_fpn_streets_mixed.py"
+SIZES = {"SEG_HEIGHT": "64", "SEG_WIDTH": "64", "SEG_BATCH": "2", "SEG_ITERS": "4", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A data set and shards with the classes of the demo."""
+    root = tmp_path_factory.mktemp("data")
+    metainfo = Config.fromfile(CONFIGS / "_base_" / "datasets" / "streets.py").metainfo
+    space = LabelSpace(metainfo["classes"], tuple(tuple(colour) for colour in metainfo["palette"]))
+    write_shards(root / "shards", space)
+    return write_data_set(root / "data", space), root / "shards"
+
+
+@pytest.fixture
+def main() -> Callable[[list[str]], int]:
+    """The command in this process, for what ends before a training starts."""
+    return runpy.run_path(str(TOOL))["main"]
+
+
+def run(*command: str | Path, **environment: str) -> str:
+    """Run in a process of its own, as a user does; returns what it printed."""
+    environment = {**os.environ, **SIZES, **environment}
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], env=environment, cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout + done.stderr
+
+
+def test_mixed_trains_resumes_and_tests(data, tmp_path):
+    root, shards = data
+    command = [TOOL, LIGHT_MIXED, "--data-root", root, "--shards", shards, "--work-dir", tmp_path, "--seed", "3"]
+    halfway = ["train_cfg.max_iters=2", "train_cfg.val_interval=2", "default_hooks.checkpoint.interval=2"]
+    run(*command, "--cfg-options", *halfway)
+    first = torch.load(tmp_path / "iter_2.pth", weights_only=True)
+    assert first["meta"]["iter"] == 2
+    assert first["meta"]["seed"] == 3
+
+    printed = run(*command, "--resume", "--test")
+    assert "resumed epoch: 0, iter: 2" in printed
+    assert "Advance dataloader 2 steps" in printed
+    assert "Fast sampler-level resume is unavailable" not in printed
+    last = torch.load(tmp_path / "iter_4.pth", weights_only=True)
+    assert last["meta"]["iter"] == 4
+    assert last["param_schedulers"][-1]["last_step"] > first["param_schedulers"][-1]["last_step"]
+    weight = "decode_head.conv_seg.weight"
+    assert not torch.equal(first["state_dict"][weight], last["state_dict"][weight])
+
+    scores = json.loads((tmp_path / "test.json").read_text())
+    assert scores["images"] == 2
+    assert list(scores["IoU"]) == list(Config.fromfile(LIGHT_MIXED).metainfo["classes"])
+    known = [iou for iou in scores["IoU"].values() if iou is not None]
+    assert scores["mIoU"] == pytest.approx(sum(known) / len(known), abs=0.02)
+    best = Path(scores["checkpoint"])
+    assert best.name.startswith("best_mIoU_iter_")
+    torch.load(best, weights_only=True)
+    assert f"work dir: {tmp_path}" in printed and f"checkpoint: {best}" in printed and "  mIoU  " in printed
+
+
+def test_real_trains_and_a_test_alone_gives_its_score_again(data, tmp_path):
+    command = [TOOL, LIGHT_REAL, "--data-root", data[0], "--work-dir"]
+    run(*command, tmp_path / "a", "--test", SEG_ITERS="2")
+    scores = json.loads((tmp_path / "a" / "test.json").read_text())
+    run(*command, tmp_path / "b", "--test-only", scores["checkpoint"])
+    assert json.loads((tmp_path / "b" / "test.json").read_text()) == scores
+
+
+# Imports of the project raise; then mmseg's train.py runs as it is.
+STOCK = """
+import runpy, sys
+class Guard:
+    def find_spec(self, name, path=None, target=None):
+        assert name.split(".")[0] not in ("augment", "dpsims"), f"stock tools imported {name}"
+sys.meta_path.insert(0, Guard())
+sys.argv[:] = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_segformer_real_runs_under_stock_tools(data, tmp_path):
+    config = CONFIGS / "segformer_b0_streets_real.py"
+    stock_tool = Path(mmseg.__file__).parent / ".mim" / "tools" / "train.py"
+    printed = run("-c", STOCK, stock_tool, config, "--work-dir", tmp_path, STREETS_ROOT=str(data[0]), SEG_ITERS="2")
+    assert "Iter(val) [2/2]" in printed and "mIoU" in printed
+
+    from augment.mmseg.checkpoint import load_checkpoint
+
+    assert load_checkpoint(tmp_path / "iter_2.pth")["meta"]["iter"] == 2  # ours reads stock's checkpoint, as data
+
+
+@pytest.mark.parametrize("way", ["--test-only", "load_from", "--resume"])
+def test_hostile_checkpoint_is_refused(way, data, tmp_path, main, capsys):
+    marker, file = tmp_path / "code_was_run", tmp_path / "hostile.pth"
+    torch.save({"state_dict": RunsCode(marker)}, file)
+    (tmp_path / "last_checkpoint").write_text(str(file))
+    options = {
+        "--test-only": ["--test-only", str(file)],
+        "load_from": ["--cfg-options", f"load_from={file}"],
+        "--resume": ["--resume"],
+    }
+    code = main([str(LIGHT_REAL), "--data-root", str(data[0]), "--work-dir", str(tmp_path), *options[way]])
+    assert code == 2
+    assert not marker.exists()
+    message = capsys.readouterr().err
+    assert message.startswith("error: checkpoint refused") and str(file) in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([LIGHT_REAL, "--data-root", "nowhere"], "no such folder: nowhere/train/images"),
+        ([LIGHT_REAL, "--shards", "somewhere"], "has no data set of shards"),
+        ([LIGHT_MIXED, "--data-root", "DATA", "--shards", "nowhere"], "nowhere"),
+        ([LIGHT_REAL.with_name("nothing.py")], "no such config"),
+        ([LIGHT_REAL, "--data-root", "DATA", "--test-only", "nothing.pth"], "nothing.pth"),
+        ([LIGHT_REAL, "--cfg-options", "seed"], "--cfg-options takes KEY=VALUE"),
+    ],
+)
+def test_users_errors_are_one_line_and_code_2(arguments, message, data, tmp_path, main, capsys):
+    arguments = [str(data[0]) if argument == "DATA" else str(argument) for argument in arguments]
+    assert main([*arguments, "--work-dir", str(tmp_path)]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_amp_without_cuda_is_an_error(data, main, capsys):
+    assert main([str(LIGHT_REAL), "--data-root", str(data[0]), "--amp"]) == 2
+    assert "error: --amp needs a CUDA device" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_model_is_an_error(data, tmp_path, main, capsys):
+    torch.save({"state_dict": {"weight": torch.zeros(1)}}, tmp_path / "other.pth")
+    other = str(tmp_path / "other.pth")
+    assert main([str(LIGHT_REAL), "--data-root", str(data[0]), "--work-dir", str(tmp_path), "--test-only", other]) == 2
+    assert "other.pth does not fit the config's model" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_train_on_a_cpu(data, tmp_path):
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    root, shards = data
+    run(*launch, TOOL, LIGHT_MIXED, "--data-root", root, "--shards", shards, "--work-dir", tmp_path, "--test",
+        "--launcher", "pytorch", SEG_ITERS="2")  # fmt: skip
+    assert json.loads((tmp_path / "test.json").read_text())["images"] == 2

@@ -1,0 +1,120 @@
+"""Train an mmsegmentation model on real images, or on real and synthetic ones, and test it.
+
+    python tools/train_segmenter.py configs/segmenters/segformer_b0_camvid_real.py --data-root data/camvid --test
+    python tools/train_segmenter.py configs/segmenters/segformer_b0_camvid_mixed.py --data-root data/camvid \\
+        --shards runs/camvid/shards --test
+
+The configs read SEG_ITERS, SEG_HEIGHT, SEG_WIDTH and SEG_BATCH from the environment. Several GPUs:
+
+    torchrun --nproc-per-node 4 tools/train_segmenter.py CONFIG --launcher pytorch
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path, help="an mmengine config, such as those in configs/segmenters")
+    parser.add_argument("--data-root", type=Path, help="root of the real data, in the generic layout; for all splits")
+    parser.add_argument("--shards", type=Path, help="folder of synthetic shards, for a _mixed config")
+    parser.add_argument("--work-dir", type=Path, help="output folder (default: runs/segmenters/CONFIG)")
+    parser.add_argument("--resume", action="store_true", help="go on from the latest checkpoint in the work dir")
+    parser.add_argument("--seed", type=int, help="seed of weights, order and augmentation (default: the config's)")
+    parser.add_argument("--amp", action="store_true", help="mixed precision; needs a CUDA device")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument(
+        "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="other settings of the config"
+    )
+    testing = parser.add_mutually_exclusive_group()
+    testing.add_argument(
+        "--test", action="store_true", help="after training, test the best checkpoint on the test split"
+    )
+    testing.add_argument("--test-only", type=Path, metavar="CHECKPOINT", help="do not train; test this checkpoint")
+    args = parser.parse_args(argv)
+    args.work_dir = args.work_dir or Path("runs/segmenters") / args.config.stem
+    return args
+
+
+def build_config(args: argparse.Namespace) -> "Config":
+    """The config as this command wants it, its data and checkpoints looked at."""
+    import torch
+    from mmengine.runner import find_latest_checkpoint
+
+    from augment.mmseg.checkpoint import load_checkpoint, save_plain_checkpoints
+    from augment.mmseg.compat import distribute_on_cpu
+    from augment.mmseg.config import check_data, load_config, parse_options
+    from augment.mmseg.evaluate import score_each_class
+
+    cuda = torch.cuda.is_available()
+    if args.amp and not cuda:
+        raise ValueError("--amp needs a CUDA device, and torch finds none; leave it out on a CPU")
+    cfg = load_config(
+        args.config, data_root=args.data_root, shards=args.shards, options=parse_options(args.cfg_options)
+    )
+    cfg.work_dir = str(args.work_dir)
+    cfg.launcher = args.launcher
+    cfg.resume = args.resume and args.test_only is None
+    if args.seed is not None:
+        cfg.merge_from_dict({"randomness.seed": args.seed})
+    if args.amp:
+        cfg.merge_from_dict({"optim_wrapper.type": "AmpOptimWrapper", "optim_wrapper.loss_scale": "dynamic"})
+    if args.launcher != "none" and not cuda:
+        distribute_on_cpu(cfg)
+    save_plain_checkpoints(cfg)
+    score_each_class(cfg)
+
+    if args.test_only is not None:
+        cfg.load_from = str(args.test_only)
+        check_data(cfg, ("test_dataloader",))
+    else:
+        check_data(cfg)
+    starts = [cfg.load_from, find_latest_checkpoint(cfg.work_dir) if cfg.resume else None]
+    for file in starts:
+        if file is not None and "://" not in file:
+            load_checkpoint(file)  # a file that is refused is a user's error, told before any work starts
+    return cfg
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    from mmengine.dist import barrier, is_main_process
+    from mmengine.runner import Runner, find_latest_checkpoint
+
+    from augment.mmseg.checkpoint import load_weights
+    from augment.mmseg.evaluate import format_scores, score_test_split
+
+    try:
+        cfg = build_config(args)
+        runner = Runner.from_cfg(cfg)
+        if args.test_only is not None:
+            load_weights(runner, str(args.test_only))
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+    checkpoint = args.test_only
+    if checkpoint is None:
+        runner.train()
+        barrier()  # the first process may still be writing the checkpoint that all are about to load
+        # without a validation there is no best one
+        checkpoint = runner.message_hub.runtime_info.get("best_ckpt") or find_latest_checkpoint(runner.work_dir)
+        if args.test:
+            load_weights(runner, checkpoint)
+    lines = [f"work dir: {runner.work_dir}", f"checkpoint: {checkpoint}"]
+    if args.test or args.test_only is not None:
+        scores = score_test_split(runner, {"config": str(args.config), "checkpoint": str(checkpoint)})
+        lines += [f"test split ({Path(runner.work_dir) / 'test.json'}), IoU in percent:", format_scores(scores)]
+    if is_main_process():
+        print(*lines, sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
