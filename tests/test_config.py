@@ -1,4 +1,5 @@
 import pytest
+import yaml
 from tiny_gan import CONFIGS, compose_options
 
 from dpsims.config import TrainConfig, differences, from_dict
@@ -11,6 +12,14 @@ def test_every_yaml_composes_into_a_configuration(group):
         if options["data"]["root"] == "???":
             options["data"]["root"] = "somewhere"
         assert isinstance(from_dict(TrainConfig, options), TrainConfig), file
+
+
+@pytest.mark.parametrize("file", sorted((CONFIGS / "experiment").glob("*.yaml")), ids=lambda file: file.stem)
+def test_an_experiment_overrides_the_defaults(file):
+    """Each value that its file states is the value of the composed configuration."""
+    stated = {key: value for key, value in yaml.safe_load(file.read_text()).items() if key != "defaults"}
+    changed = differences(compose_options([f"experiment={file.stem}"]), stated)
+    assert stated and not {key: values for key, values in changed.items() if values[1] is not None}
 
 
 def test_defaults_are_the_papers():
