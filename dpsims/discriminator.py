@@ -44,7 +44,7 @@ class ResBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Image in [-1, 1] → per-pixel logits over N+1 classes: `FAKE` = 0, class k at k+1.
+    """Image in [-1, 1] → per-pixel logits over N+1 classes: "fake" first, class k at k+1.
 
     The decoder has a residual block per scale (strides 32, 16, 8, 4 and 1), as wide as the backbone is at that scale
     and `full_channels` at full resolution, where a small convolutional branch brings in the image itself.
@@ -57,8 +57,6 @@ class Discriminator(nn.Module):
         full_channels: width of the full-resolution channel (128 in the paper).
         penultimate_channels: width before the logits (256 in the paper).
     """
-
-    FAKE = 0
 
     def __init__(
         self,

@@ -79,7 +79,8 @@ def create_features(
         return timm.create_model(name, pretrained=True, **options)
     except (OSError, RuntimeError) as error:
         raise ValueError(
-            f"no pre-trained weights for {name!r} from timm's hub ({error}); give a local file with `weights=FILE`"
+            f"no pre-trained weights for {name!r} from timm's hub ({error}). Without network, set the option `weights` "
+            "next to this name to a local file, or use tf_efficientnet_lite0, whose weights are installed"
         ) from error
 
 

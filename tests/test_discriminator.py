@@ -83,6 +83,11 @@ def test_backbones_of_all_kinds(name):
     assert [f.shape[1] for f in features] == backbone.channels
 
 
+def test_vgg19_has_the_contrastive_channels_of_table_s2():
+    vgg = Backbone("vgg19", pretrained=False, image_size=(64, 64), strides=(1, 2, 4, 8, 16))
+    assert vgg.channels == [64, 128, 256, 512, 512]
+
+
 def test_images_are_normalised_as_the_network_was_trained():
     backbone = Backbone("resnet18", pretrained=False, image_size=(64, 64))
     white = backbone(torch.ones(1, 3, 64, 64))
