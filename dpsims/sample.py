@@ -91,7 +91,7 @@ def load_generator(path: Path, device: torch.device | str = "cpu") -> Snapshot:
         generator.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"{weights} does not fit the architecture in {meta_file.name}: {error}") from error
-    generator.eval().requires_grad_(False).to(device)
+    generator.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     size = (generator.height, generator.width)
     return Snapshot(generator, space, *size, generator.z_dim, generator.instances, sha256, images_seen)
 

@@ -212,7 +212,7 @@ def train(config: TrainConfig) -> Path:
                 folder.log({"images_seen": trainer.images_seen, **means, "images_per_second": round(rate, 3)})
                 for term, value in means.items():
                     writer.add_scalar(term, value, trainer.images_seen)
-                progress.set_postfix({term.removeprefix("Loss/"): f"{value:.3g}" for term, value in means.items()})
+                _tell(progress, trainer.images_seen, rate, means)
                 sums, steps, since = {}, 0, time.perf_counter()
             if last or _due(trainer.images_seen, run.sample_kimg, run.batch_size):
                 trainer.sample_grid()
@@ -227,6 +227,15 @@ def _due(images_seen: int, kimg: float, batch_size: int) -> bool:
     """Whether this step crossed a multiple of `kimg` thousand images."""
     every = kimg * 1000
     return images_seen // every > (images_seen - batch_size) // every
+
+
+def _tell(progress: tqdm, images_seen: int, rate: float, means: dict[str, float]) -> None:
+    """The losses, behind the progress bar or, where there is no terminal for one, on a line of their own."""
+    losses = {term.removeprefix("Loss/"): f"{value:.3g}" for term, value in means.items()}
+    progress.set_postfix(losses)
+    if progress.disable:
+        left = (progress.total - images_seen) / rate / 60
+        print(f"{images_seen}/{progress.total} img, {rate:.3g} img/s, {left:.0f} min left", losses, flush=True)
 
 
 def _announce(trainer: Trainer, *, resumed: bool) -> None:

@@ -85,14 +85,15 @@ def build_config(args: argparse.Namespace) -> "Config":
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from mmengine.dist import barrier, is_main_process
-    from mmengine.runner import Runner, find_latest_checkpoint
+    from mmengine.runner import find_latest_checkpoint
 
     from augment.mmseg.checkpoint import load_weights
     from augment.mmseg.evaluate import format_scores, score_test_split
+    from augment.mmseg.runner import BriefRunner
 
     try:
         cfg = build_config(args)
-        runner = Runner.from_cfg(cfg)
+        runner = BriefRunner.from_cfg(cfg)
         if args.test_only is not None:
             load_weights(runner, str(args.test_only))
     except (ValueError, FileNotFoundError) as error:

@@ -6,14 +6,14 @@ data_root = "{{$STREETS_ROOT:runs/demo/data}}"
 metainfo = dict(
     classes=("sky", "building", "road", "pavement", "tree", "car", "person", "sign"),
     palette=[
-        [70, 130, 180],
-        [70, 70, 70],
-        [128, 64, 128],
-        [244, 35, 232],
-        [107, 142, 35],
-        [0, 0, 142],
-        [220, 20, 60],
-        [220, 220, 0],
+        [112, 164, 214],
+        [158, 118, 98],
+        [112, 82, 124],
+        [226, 170, 208],
+        [86, 148, 58],
+        [30, 50, 170],
+        [220, 34, 60],
+        [246, 206, 40],
     ],
 )
 train_dataloader = dict(dataset=dict(data_root=data_root, metainfo=metainfo))

@@ -1,0 +1,1 @@
+"""Reports: everything a folder of results holds as `report.json`, and as one self-contained `report.html`."""

@@ -1,0 +1,131 @@
+"""What the segmenters scored, arm by arm and seed by seed, and what a difference between two arms is worth."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+
+from augment.report.wording import number, signed
+
+MIN_SEEDS = 3  # fewer differences tell nothing about their own spread
+
+# 97.5 % quantiles of Student's t for 1 to 30 degrees of freedom; beyond that the last one is a little too careful.
+_T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
+_T_975 += (2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)
+
+Scores = dict[str, dict[int, dict]]  # arm → seed → content of its test.json
+
+
+@dataclass(frozen=True)
+class Gain:
+    """One arm against another, paired by seed. Scores and differences are in percent points.
+
+    Attributes:
+        interval: 95 % confidence interval of the mean difference; None with one seed.
+    """
+
+    seeds: tuple[int, ...]
+    baseline: tuple[float, ...]
+    other: tuple[float, ...]
+    differences: tuple[float, ...]
+    mean: float
+    interval: tuple[float, float] | None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the seeds tell the difference from chance."""
+        return len(self.seeds) >= MIN_SEEDS and not self.interval[0] <= 0 <= self.interval[1]
+
+
+def read_scores(folder: Path) -> Scores:
+    """The `test.json` of every `ARM-seedN` in a folder; the same seeds of every arm.
+
+    Raises:
+        ValueError: a file that is missing or broken, by its name.
+    """
+    scores: Scores = {}
+    for work_dir in sorted(folder.glob("*-seed*")):
+        named = re.fullmatch(r"(.+)-seed(\d+)", work_dir.name)
+        if named:
+            scores.setdefault(named[1], {})[int(named[2])] = read_test(work_dir / "test.json")
+    if not scores:
+        raise ValueError(f"no segmenters in {folder}: ARM-seedN/test.json is missing")
+    seeds = sorted({seed for by_seed in scores.values() for seed in by_seed})
+    for arm in scores:
+        for seed in seeds:
+            if seed not in scores[arm]:
+                raise ValueError(
+                    f"{folder / f'{arm}-seed{seed}' / 'test.json'} is missing; the other arms have seed {seed}"
+                )
+        scores[arm] = {seed: scores[arm][seed] for seed in seeds}
+    return scores
+
+
+def read_test(file: Path) -> dict:
+    """One segmenter's scores, as tools/train_segmenter.py --test writes them."""
+    if not file.is_file():
+        raise ValueError(f"{file} is missing: this segmenter is not tested yet")
+    try:
+        test = json.loads(file.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file} is not JSON: {error}") from None
+    missing = {"mIoU", "IoU", "images"} - test.keys()
+    if missing:
+        raise ValueError(f"{file} has no {', '.join(sorted(missing))}")
+    return test
+
+
+def compare(baseline: Mapping[int, float], other: Mapping[int, float]) -> Gain:
+    """Pair two arms' scores by seed."""
+    assert baseline.keys() == other.keys() and baseline
+    seeds = tuple(sorted(baseline))
+    differences = tuple(other[seed] - baseline[seed] for seed in seeds)
+    mean = fmean(differences)
+    interval = None
+    if len(seeds) > 1:
+        t = _T_975[min(len(seeds) - 1, len(_T_975)) - 1]
+        margin = t * stdev(differences) / len(seeds) ** 0.5
+        interval = (mean - margin, mean + margin)
+    return Gain(
+        seeds=seeds,
+        baseline=tuple(baseline[seed] for seed in seeds),
+        other=tuple(other[seed] for seed in seeds),
+        differences=differences,
+        mean=mean,
+        interval=interval,
+    )
+
+
+def headline(gain: Gain) -> str:
+    """The result in a line that promises nothing which the seeds do not hold."""
+    return f"{signed(gain.mean)} mIoU points, {'outside noise' if gain.settled else 'not settled'}"
+
+
+def sentence(gain: Gain, baseline: str, other: str, test_images: int) -> str:
+    """The result in one sentence, with every seed in it and what they are worth.
+
+    Args:
+        baseline, other: what the two arms trained on, as in "with … 41.3 %".
+    """
+    seeds = "one seed" if len(gain.seeds) == 1 else f"{len(gain.seeds)} seeds"
+    worth = "" if gain.settled else f", which {seeds} cannot tell from chance"
+    if len(gain.seeds) >= MIN_SEEDS:
+        low, high = (signed(end) for end in gain.interval)
+        worth += (
+            f", with a 95 % interval of {low} to {high} over {seeds}"
+            if gain.settled
+            else f" (95 % interval: {low} to {high})"
+        )
+    values = zip(gain.seeds, gain.baseline, gain.other, gain.differences, strict=True)
+    listed = "; ".join(f"seed {seed}: {number(a, 2)} → {number(b, 2)}, {signed(d, 2)}" for seed, a, b, d in values)
+    means = f"{number(fmean(gain.baseline))} % with {baseline} and {number(fmean(gain.other))} % with {other}"
+    scored = f"On {test_images} held-out images the segmenter's mean IoU is {means}"
+    return f"{scored}: {signed(gain.mean)} points{worth} – {listed}."
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """Of those there are: a class that a seed neither saw nor predicted has no IoU there."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
