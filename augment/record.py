@@ -20,11 +20,13 @@ class LabelFile:
     Attributes:
         source_key: path under the label folder, without extension, with "/".
         split: train, val or test where the path tells, else None.
+        instances: where its instance map is, if there is a folder `instances` beside `labels`.
     """
 
     source_key: str
     split: str | None
     file: Path
+    instances: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,13 @@ def find_label_maps(folder: Path, allow_splits: Collection[str] = ()) -> list[La
     if inner_splits:
         raise ValueError(f"--labels {folder} holds the splits {', '.join(inner_splits)}; name one of these folders")
     root = folder / "labels" if is_split_folder(folder) else folder
-    files = (f for f in root.rglob("*") if f.suffix.lower() == ".png" and f.is_file())
-    label_files = [LabelFile(f.relative_to(root).with_suffix("").as_posix(), split_of(f), f) for f in files]
+    instances = root.parent / "instances" if root.name == "labels" and (root.parent / "instances").is_dir() else None
+    label_files = []
+    for file in root.rglob("*"):
+        if file.suffix.lower() == ".png" and file.is_file():
+            name = file.relative_to(root)
+            source_key = name.with_suffix("").as_posix()
+            label_files.append(LabelFile(source_key, split_of(file), file, instances and instances / name))
     label_files.sort(key=lambda label_file: label_file.source_key)
     if not label_files:
         raise FileNotFoundError(f"--labels {folder}: no label maps (*.png) there")

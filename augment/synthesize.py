@@ -6,9 +6,8 @@ Label maps are read and images encoded in threads while the generator works; the
 import hashlib
 import io
 import json
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -18,10 +17,11 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 from tqdm import tqdm
 
+from augment.ordered_map import ordered_map
 from augment.record import LabelFile, Record, plan_shards
 from augment.shards import (
     OK,
@@ -34,7 +34,8 @@ from augment.shards import (
     write_manifest,
     write_shard,
 )
-from dpsims.frame import fit_label_map
+from dpsims.frame import fit, fit_label_map
+from dpsims.instances import centre_offsets, read_instances
 from dpsims.labels import IGNORE_INDEX, encode_label_png, read_label_map
 from dpsims.sample import Snapshot, noise, to_uint8
 
@@ -42,7 +43,6 @@ IMAGE_FORMATS = {"jpg": "JPEG", "webp": "WEBP", "png": "PNG"}
 BAD_LABEL, BAD_IMAGE = "bad_label", "bad_image"
 VERSIONS = {"dpsims-augment": version("dpsims-augment"), "torch": str(torch.__version__)}
 
-T = TypeVar("T")
 R = TypeVar("R")
 
 
@@ -80,6 +80,7 @@ class PreparedMap:
     records: list[Record]
     error: str | None = None
     label_map: UInt8[np.ndarray, "h w"] | None = None
+    offsets: Float[np.ndarray, "2 h w"] | None = None
     png: bytes = b""
     sha256: str = ""
     class_pixels: tuple[int, ...] = ()
@@ -118,7 +119,12 @@ def synthesize(
         ValueError: if `folder` holds shards of another plan, or if no sample could be made.
     """
     if snapshot.instances:
-        raise ValueError("the generator takes instance offsets, which label maps alone do not give")
+        lacking = [f for f in label_files if f.instances is None or not f.instances.is_file()]
+        if lacking:
+            raise ValueError(
+                f"the generator takes instances, which {len(lacking)} of {len(label_files)} label maps lack, such as "
+                f"{lacking[0].file}; --labels is to be a split folder with labels/ and instances/"
+            )
     if batch_size < 1 or threads < 1:
         raise ValueError(f"--batch-size and --threads are at least 1, not {batch_size} and {threads}")
     shards = plan_shards(label_files, settings.samples_per_map, settings.maps_per_shard, settings.seed)
@@ -126,7 +132,7 @@ def synthesize(
     open_manifest(folder, description)
     finished = {shard: read_stats(folder, shard) for shard in committed_shards(folder)}
 
-    files = {label_file.source_key: label_file.file for label_file in label_files}
+    files = {label_file.source_key: label_file for label_file in label_files}
     done = sum(stats["planned"] for stats in finished.values())
     total = sum(len(records) for records in shards)
     with (
@@ -169,7 +175,7 @@ class Factory:
     """Turns planned records into samples.
 
     Args:
-        files: source key → label map file.
+        files: the label maps by source key.
         pool: reads label maps and encodes images.
     """
 
@@ -177,7 +183,7 @@ class Factory:
         self,
         snapshot: Snapshot,
         settings: Settings,
-        files: dict[str, Path],
+        files: dict[str, LabelFile],
         device: torch.device,
         batch_size: int,
         pool: ThreadPoolExecutor,
@@ -193,17 +199,24 @@ class Factory:
         return ordered_map(self.pool, self.encode, self.generate(prepared), ahead)
 
     def prepare(self, records: list[Record]) -> PreparedMap:
-        """Read the records' label map and bring it to the generator's size."""
-        file, space = self.files[records[0].source_key], self.snapshot.space
+        """Read the records' label map, and its instances if the generator takes them, at the generator's size."""
+        source, space = self.files[records[0].source_key], self.snapshot.space
+        size = self.snapshot.height, self.snapshot.width
+        offsets = None
         try:
-            label_map = read_label_map(file, space)
+            label_map = read_label_map(source.file, space)
+            if self.snapshot.instances:
+                instances = read_instances(source.instances, label_map.shape[::-1])
+                offsets = centre_offsets(np.array(fit(instances, *size, resample=Image.Resampling.NEAREST)))
         except (ValueError, Image.DecompressionBombError) as error:
-            return PreparedMap(records, error=str(error).replace(str(file), records[0].source_key))
-        label_map = fit_label_map(label_map, self.snapshot.height, self.snapshot.width)
+            text = str(error).replace(str(source.file), source.source_key)
+            return PreparedMap(records, error=text.replace(str(source.instances), f"instances of {source.source_key}"))
+        label_map = fit_label_map(label_map, *size)
         pixels = np.bincount(label_map.ravel(), minlength=256).tolist()
         return PreparedMap(
             records,
             label_map=label_map,
+            offsets=offsets,
             png=encode_label_png(label_map),
             sha256=hashlib.sha256(label_map.tobytes()).hexdigest(),
             class_pixels=tuple(pixels[: space.num_classes]),
@@ -225,9 +238,11 @@ class Factory:
         """All samples of the first label map, then of the second, …"""
         if not maps:
             return
-        label_maps = torch.from_numpy(np.stack([source.label_map for source in maps])).long()
+        inputs = [torch.from_numpy(np.stack([source.label_map for source in maps])).long()]  # (M, H, W)
+        if self.snapshot.instances:
+            inputs.append(torch.from_numpy(np.stack([source.offsets for source in maps])))  # (M, 2, H, W)
         seeds = [record.seed for source in maps for record in source.records]
-        conditioning = self.run(self.snapshot.generator.encode, label_maps)  # (M, H, W) → for M·K images
+        conditioning = self.run(self.snapshot.generator.encode, *inputs)  # for M·K images
         for start in range(0, len(seeds), self.batch_size):  # more than one turn only where M = 1
             z = noise(seeds[start : start + self.batch_size], self.snapshot.z_dim)
             images = self.run(partial(self.snapshot.generator.decode, conditioning), z)  # (N, 3, H, W)
@@ -236,9 +251,9 @@ class Factory:
                 yield image if good else None
 
     @torch.inference_mode()
-    def run(self, stage: Callable[[torch.Tensor], R], x: torch.Tensor) -> R:
+    def run(self, stage: Callable[..., R], *inputs: torch.Tensor) -> R:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
-            return stage(x.to(self.device))
+            return stage(*(x.to(self.device) for x in inputs))
 
     def encode(self, made: MadeImage) -> Sample:
         """The sample's files as bytes."""
@@ -257,23 +272,14 @@ class Factory:
             "label_sha256": source.sha256,  # of the ids, row by row
             "versions": VERSIONS,
         }
+        if source.offsets is not None:
+            meta["offsets_sha256"] = hashlib.sha256(source.offsets).hexdigest()
         members = {
             self.settings.image_format: encode_image(made.image, self.settings.image_format, self.settings.quality),
             "json": json.dumps(meta, sort_keys=True).encode(),
             "seg.png": source.png,
         }
         return Sample(record, OK, None, members, source.class_pixels, source.ignored_pixels)
-
-
-def ordered_map(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
-    """`map` in the pool's threads: results in the order of the items, at most `ahead` of them under way."""
-    pending: deque[Future[R]] = deque()
-    for item in items:
-        pending.append(pool.submit(function, item))
-        if len(pending) >= ahead:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
 
 
 def counted(samples: Iterable[Sample], bar: tqdm) -> Iterator[Sample]:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from dpsims.frame import fit
-from dpsims.instances import centre_offsets
+from dpsims.instances import centre_offsets, read_instances
 from dpsims.labels import IGNORE_INDEX, LabelSpace, load_label_space, read_label_map
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -138,18 +138,6 @@ def read_image(file: Path) -> Image.Image:
             return image.convert("RGB")
     except (UnidentifiedImageError, OSError) as error:
         raise ValueError(f"image cannot be read ({error}): {file}") from error
-
-
-def read_instances(file: Path, size: tuple[int, int]) -> Image.Image:
-    """A 16-bit instance map of (width, height) pixels as an image of mode I."""
-    try:
-        with Image.open(file) as image:
-            image = image.convert("I")
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"instance map cannot be read ({error}): {file}") from error
-    if image.size != size:
-        raise ValueError(f"{file} is {image.size}, its image is {size} (width, height)")
-    return image
 
 
 def to_float(image: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "3 h w"]:

@@ -1,7 +1,22 @@
 """Instance ids as two input channels: each pixel's offset to its instance's centre (as in Panoptic-DeepLab)."""
 
+from pathlib import Path
+
 import numpy as np
 from jaxtyping import Float, Integer
+from PIL import Image, UnidentifiedImageError
+
+
+def read_instances(file: Path, size: tuple[int, int]) -> Image.Image:
+    """A 16-bit instance map of (width, height) pixels as an image of mode I."""
+    try:
+        with Image.open(file) as image:
+            image = image.convert("I")
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"instance map cannot be read ({error}): {file}") from error
+    if image.size != size:
+        raise ValueError(f"{file} is {image.size}, its image is {size} (width, height)")
+    return image
 
 
 def centre_offsets(instances: Integer[np.ndarray, "h w"]) -> Float[np.ndarray, "2 h w"]:

@@ -27,3 +27,8 @@ class StopSignal:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+
+
+def ignore_interrupts(worker: int) -> None:
+    """For data workers: Ctrl-C reaches them, too, but it is the loop that decides when to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -22,7 +22,7 @@ from dpsims.hardware import pick_device, use_bf16
 from dpsims.run_folder import RunFolder
 from dpsims.sample import noise, save_generator, to_uint8
 from dpsims.sampling import StreamSampler, balanced_weights
-from dpsims.stop import StopSignal
+from dpsims.stop import StopSignal, ignore_interrupts
 
 
 class Trainer:
@@ -91,6 +91,7 @@ class Trainer:
             num_workers=workers,
             pin_memory=self.device.type == "cuda",
             persistent_workers=workers > 0,
+            worker_init_fn=ignore_interrupts,
         )
         for batch in loader:
             batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}

@@ -70,7 +70,8 @@ def test_finds_label_maps_recursively_by_name(tmp_path):
 def test_a_split_folder_gives_its_label_maps_alone(tmp_path):
     split = tmp_path / "train"
     touch(split / "labels" / "x.png", split / "images" / "x.png", split / "instances" / "x.png")
-    assert find_label_maps(split) == [LabelFile("x", "train", split / "labels" / "x.png")]
+    labels, instances = split / "labels" / "x.png", split / "instances" / "x.png"
+    assert find_label_maps(split) == [LabelFile("x", "train", labels, instances)]
     assert find_label_maps(split / "labels") == find_label_maps(split)
 
 

@@ -16,10 +16,12 @@ import torch
 from PIL import Image
 from torch import nn
 
+from augment.ordered_map import ordered_map
 from augment.record import find_label_maps, sample_seed
 from augment.shards import read_manifest, read_member, read_rows
-from augment.synthesize import IMAGE_FORMATS, Settings, encode_image, ordered_map, synthesize
+from augment.synthesize import IMAGE_FORMATS, Settings, encode_image, synthesize
 from dpsims.frame import fit_label_map
+from dpsims.instances import centre_offsets
 from dpsims.labels import LabelSpace, default_palette, encode_label_png, read_label_map
 from dpsims.sample import Snapshot, noise
 
@@ -256,10 +258,36 @@ def test_settings_without_meaning_are_refused(options):
         Settings(**options)
 
 
-def test_a_generator_of_instances_is_refused(labels, tmp_path):
-    snapshot = snapshot_of(FakeGenerator(), instances=True)
-    with pytest.raises(ValueError, match="instance"):
-        synthesize(snapshot, find_label_maps(labels), tmp_path / "out", SETTINGS, device="cpu", batch_size=1, threads=1)
+class InstanceGenerator(FakeGenerator):
+    """Paints the offsets."""
+
+    def encode(self, label_map: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+        self.offsets = offsets
+        return super().encode(label_map) + offsets[:, 0]
+
+
+def test_a_generator_of_instances_gets_their_offsets(labels, tmp_path):
+    snapshot = snapshot_of(InstanceGenerator(), instances=True)
+    run = {"settings": Settings(1, 5), "device": "cpu", "batch_size": 5, "threads": 1}
+    with pytest.raises(ValueError, match=r"instances, which 5 of 5 label maps lack, such as .*map_0.png"):
+        synthesize(snapshot, find_label_maps(labels), tmp_path / "out", **run)
+
+    (tmp_path / "instances").mkdir()
+    for i in range(5):
+        instances = np.zeros((2 * HEIGHT, 2 * WIDTH), np.uint16)
+        instances[4:12, 8:16] = 300 + i
+        if i == 3:
+            instances = instances[1:]
+        Image.fromarray(instances).save(tmp_path / "instances" / f"map_{i}.png")
+    totals = synthesize(snapshot, find_label_maps(labels), tmp_path / "out", **run)
+    assert totals["by_status"] == {"bad_label": 1, "ok": 4}
+    failed = next(row for row in all_rows(tmp_path / "out") if row["status"] != "ok")
+    assert failed["error"] == "instances of map_3 is (48, 31), its image is (48, 32) (width, height)"
+    small = np.zeros((HEIGHT, WIDTH), np.int64)
+    small[2:6, 4:8] = 1
+    np.testing.assert_array_equal(snapshot.generator.offsets[0].numpy(), centre_offsets(small))
+    meta = json.loads(read_member(tmp_path / "out", all_rows(tmp_path / "out")[0], "json"))
+    assert meta["offsets_sha256"] == hashlib.sha256(centre_offsets(small)).hexdigest()
 
 
 def test_ordered_map_keeps_order_and_its_bound():
