@@ -55,7 +55,7 @@ class GANStep:
         self.D.train()
         with torch.no_grad():
             fake = self.G(batch.label_map, self.noise(len(batch), generator), batch.offsets)
-        logits = self.D(torch.cat([batch.real, fake.to(batch.real.dtype)]))  # one forward: joint batch statistics
+        logits = self.D(torch.cat([batch.real, fake]))  # one forward: joint batch statistics
         real_logits, fake_logits = logits.float().chunk(2)  # (N, C+1, H, W)
         real = losses.labelled_loss(real_logits, batch.label_map, self._weights(batch), self.focal_gamma)
         fake = losses.fake_loss(fake_logits, self.focal_gamma)

@@ -180,7 +180,8 @@ class Generator(nn.Module):
         return F.leaky_relu(x, 0.2)  # (N, base, H, W)
 
     def to_image(self, features: Float[Tensor, "n b H W"]) -> Float[Tensor, "n 3 H W"]:
-        return self.to_rgb(features)
+        with torch.autocast(features.device.type, enabled=False):  # bf16 would leave 8 bits for the image
+            return self.to_rgb(features.float())
 
     def _block_at(self, level: int) -> int:
         return len(self.blocks) - 1 - level

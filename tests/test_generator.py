@@ -109,6 +109,17 @@ def test_z_counts_by_its_direction_alone():
         torch.testing.assert_close(G(label_map, z), G(label_map, 7 * z))
 
 
+def test_images_are_fp32_under_autocast():
+    G = tiny().eval()
+    label_map, z = inputs(1, 1)
+    with torch.no_grad():
+        exact = G(label_map, z)
+        with torch.autocast("cpu", torch.bfloat16):
+            image = G(label_map, z)
+    assert image.dtype == torch.float32
+    assert (image - exact).abs().mean() < 0.02 * exact.std()
+
+
 def test_encoding_once_equals_encoding_for_each_sample():
     G = tiny().eval()
     label_map, z = inputs(2, 6)
