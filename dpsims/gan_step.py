@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from dpsims import losses
 from dpsims.contrastive import PatchContrast
 from dpsims.discriminator import Discriminator
-from dpsims.generator import Generator
+from dpsims.generator import Conditioning, Generator
 
 DIVERSITY_SPACES = ("features", "image")
 
@@ -101,7 +101,15 @@ class GANStep:
             "G": [p for p in (*self.G.parameters(), *contrast) if p.requires_grad],
         }
 
-    def _diversity(self, conditioning, features, fake, z, generator) -> Tensor:
+    def _diversity(
+        self,
+        conditioning: Conditioning,
+        features: Float[Tensor, "n b H W"],
+        fake: Float[Tensor, "n 3 H W"],
+        z: Float[Tensor, "n z"],
+        generator: torch.Generator,
+    ) -> Tensor:
+        """The hinge between these samples and others of the same label maps."""
         other_z = self.noise(len(z), generator)
         with torch.set_grad_enabled(not self.stop_gradient):
             other = self.G.decode_features(conditioning, other_z)
