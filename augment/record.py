@@ -1,10 +1,11 @@
 """What a run will make, decided before anything is made: the label maps, their samples, the shards, the seeds."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from dpsims.sample import sample_seed
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 SPLITS |= {"test": "test", "testing": "test"}
@@ -39,13 +40,6 @@ class Record:
     split: str | None
     sample_index: int
     seed: int
-
-
-def sample_seed(run_seed: int, source_key: str, sample_index: int) -> int:
-    """63 bits that depend on what the sample is of, never on batch, worker or rank."""
-    name = f"{run_seed}/{source_key}/{sample_index}".encode(errors="surrogateescape")  # a file name is any bytes
-    digest = hashlib.sha256(name).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def find_label_maps(folder: Path, allow_splits: Collection[str] = ()) -> list[LabelFile]:

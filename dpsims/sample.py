@@ -96,6 +96,13 @@ def load_generator(path: Path, device: torch.device | str = "cpu") -> Snapshot:
     return Snapshot(generator, space, *size, generator.z_dim, generator.instances, sha256, images_seen)
 
 
+def sample_seed(run_seed: int, source_key: str, sample_index: int) -> int:
+    """63 bits that depend on what the sample is of, never on batch, worker or rank."""
+    name = f"{run_seed}/{source_key}/{sample_index}".encode(errors="surrogateescape")  # a file name is any bytes
+    digest = hashlib.sha256(name).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
 def noise(seeds: Sequence[int], z_dim: int) -> Float[Tensor, "n z"]:
     """One row of standard normal z per seed, each from a generator of its own: a batch does not matter.
 

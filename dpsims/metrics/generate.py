@@ -1,0 +1,110 @@
+"""Images of a data set's label maps, and the real ones, as streams: a batch changes nothing about an image."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from dpsims.data import FolderDataset
+from dpsims.sample import noise, sample_seed, to_uint8
+from dpsims.stop import ignore_interrupts
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how to work; the numbers do not depend on it, but for rounding.
+
+    Attributes:
+        batch_size: images at once.
+        bf16: let the generator work in it; all that measures stays in float32.
+        workers: processes that read images; 0 reads in this one.
+        progress: show bars.
+    """
+
+    device: torch.device
+    batch_size: int
+    bf16: bool
+    workers: int
+    progress: bool = False
+
+    def bar(self, title: str, total: int) -> tqdm:
+        return tqdm(total=total, desc=title, unit="img", disable=None if self.progress else True)
+
+
+def spread_indices(count: int, most: int | None = None) -> list[int]:
+    """Of `count` items all, or `most` at equal distances: data sets are often in the order of a drive or a video."""
+    if most is None or count <= most:
+        return list(range(count))
+    return [int(index) for index in np.linspace(0, count - 1, most).round()]
+
+
+def read_reals(dataset: FolderDataset, indices: Sequence[int], compute: Compute) -> Iterator[UInt8[Tensor, "n 3 h w"]]:
+    """The data set's photos in its frame, in order, on the device."""
+    for batch in _load(dataset, indices, compute.batch_size, compute.workers):
+        yield to_pixels(batch["real"].to(compute.device))
+
+
+@torch.no_grad()
+def make_fakes(
+    generator: nn.Module,
+    dataset: FolderDataset,
+    indices: Sequence[int],
+    compute: Compute,
+    *,
+    samples: int,
+    z_dim: int,
+    seed: int,
+) -> Iterator[Float[Tensor, "m k 3 h w"]]:
+    """K samples of each label map in [-1, 1], a few label maps at a time, in order.
+
+    A sample's z is a function of the seed, the label map's name and the sample's index.
+
+    Args:
+        generator: has `encode` and `decode`, and is in eval mode on the device.
+
+    Raises:
+        FloatingPointError: an image that is not finite, by its label map's name.
+    """
+    assert not generator.training
+    keys = [dataset.pairs[index].key for index in indices]
+    for batch in _load(dataset, indices, max(1, compute.batch_size // samples), compute.workers):
+        inputs = [batch[name].to(compute.device) for name in ("label_map", "offsets") if name in batch]
+        maps = len(inputs[0])
+        names, keys = keys[:maps], keys[maps:]
+        seeds = [sample_seed(seed, key, index) for key in names for index in range(samples)]
+        with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.bf16):
+            conditioning = generator.encode(*inputs)
+            parts = [
+                generator.decode(conditioning, noise(part, z_dim).to(compute.device))
+                for part in _chunks(seeds, compute.batch_size)  # more than one only where M = 1
+            ]
+        images = torch.cat(parts).float()
+        if not images.isfinite().all():
+            raise FloatingPointError(f"the generator's output is not finite; label maps: {', '.join(names)}")
+        yield images.clamp(-1, 1).unflatten(0, (maps, samples))
+
+
+def to_pixels(images: Float[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 h w"]:
+    """[-1, 1] → 0..255 as a saved image has it, channels first."""
+    return to_uint8(images).permute(0, 3, 1, 2).contiguous()
+
+
+def _load(dataset: FolderDataset, indices: Sequence[int], batch_size: int, workers: int) -> DataLoader:
+    return DataLoader(
+        dataset,
+        batch_size,
+        sampler=[(index, 0) for index in indices],
+        num_workers=workers,
+        worker_init_fn=ignore_interrupts,
+        generator=torch.Generator(),  # else the loader draws a seed from the global one, in the midst of a training
+    )
+
+
+def _chunks(items: list, size: int) -> Iterator[list]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
