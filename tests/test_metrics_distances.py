@@ -101,6 +101,7 @@ def test_distances_equal_torch_fidelity_from_images_on(sets, fidelity):
     assert precision != recall and 0 < precision < 1 and 0 < recall < 1  # else nothing was compared
 
 
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save")
 def test_distances_equal_torchmetrics(sets):
     real, fake = sets
     fid = FrechetInceptionDistance(feature=Net(), input_img_size=(3, 8, 8)).set_dtype(torch.float64)

@@ -26,6 +26,7 @@ def images() -> torch.Tensor:
 
 
 @needs_package
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # TorchScript is deprecated
 def test_inception_equals_the_script_that_its_weights_come_from(images):
     embedder = load_embedder("inception")
     script = torch.jit.load(str(packaged_script()))

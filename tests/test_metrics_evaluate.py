@@ -18,6 +18,7 @@ from dpsims.metrics.evaluate import evaluate, validate
 from dpsims.metrics.generate import Compute, make_fakes, spread_indices
 from dpsims.sample import Snapshot, noise, sample_seed, to_uint8
 
+pytestmark = pytest.mark.filterwarnings("ignore::dpsims.metrics.distances.FewImagesWarning")  # tested where it is made
 CPU = torch.device("cpu")
 COMPUTE = Compute(CPU, batch_size=4, bf16=False, workers=0)
 OPTIONS = {"samples": 2, "diversity_samples": 3, "neighbours": 2, "seed": 5}

@@ -65,7 +65,7 @@ class Arm:
 
 
 def line_chart(lines: Sequence[Line], x_label: str, title: str) -> str:
-    """Curves of positive values on a scale from zero."""
+    """Curves on a scale that holds zero. A legend stands where a line has a name to put into it."""
     with matplotlib.rc_context(_STYLE):
         figure = _figure(250)
         axes = figure.subplots()
@@ -82,11 +82,13 @@ def line_chart(lines: Sequence[Line], x_label: str, title: str) -> str:
         axes.set_title(title)
         axes.set_xlabel(x_label)
         axes.set_xlim(left=0)
-        axes.set_ylim(0, 1.08 * max(max(line.y) for line in lines))
+        low, high = min(min(line.y) for line in lines), max(max(line.y) for line in lines)
+        axes.set_ylim(1.08 * min(0, low), 1.08 * max(0, high) or 1)
         axes.grid(axis="x", visible=False)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.xaxis.set_major_formatter("{x:,.0f}")
-        axes.legend(loc="best")
+        if not all(line.name.startswith("_") for line in lines):
+            axes.legend(loc="best")
         return _svg(figure, title)
 
 

@@ -12,6 +12,8 @@ PACKAGES = (
     "torch",
     "torchvision",
     "timm",
+    "torch-fidelity",
+    "torchmetrics",
     "numpy",
     "webdataset",
     "onedl-mmsegmentation",

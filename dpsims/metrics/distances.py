@@ -9,6 +9,10 @@ from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, k
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
 
+class FewImagesWarning(UserWarning):
+    """There are images enough to compute a number, and too few to compare it freely."""
+
+
 def frechet_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
     """FID's distance: that of two Gaussians with the sets' means and covariances (Heusel et al. 2017).
 
@@ -20,6 +24,7 @@ def frechet_distance(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> float:
         warnings.warn(
             f"Fréchet distance of {len(a)} and {len(b)} images in {a.shape[1]} dimensions: with so few it shrinks as "
             "their number grows; compare it with distances of as many images only",
+            FewImagesWarning,
             stacklevel=2,
         )
     first, second = (fid_features_to_statistics(features.double().cpu()) for features in (a, b))
@@ -42,8 +47,9 @@ def kernel_distance(
     _at_least(2, "kernel distance", a, b)
     if subset_size > min(len(a), len(b)):
         warnings.warn(
-            f"kernel distance: subsets of {subset_size} images are cut to {min(len(a), len(b))}, as the sets have "
+            f"Kernel distance: subsets of {subset_size} images are cut to {min(len(a), len(b))}, as the sets have "
             f"{len(a)} and {len(b)}",
+            FewImagesWarning,
             stacklevel=2,
         )
         subset_size = min(len(a), len(b))

@@ -1,5 +1,6 @@
 """How far apart images of one label map lie: LPIPS over pairs of z (Table S9), and the same on any feature pyramid."""
 
+import textwrap
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -11,6 +12,7 @@ import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
 from torchmetrics.functional.image.lpips import _NoTrainLpips
+from torchvision.models import WeightsEnum
 
 from dpsims.backbone import Backbone
 
@@ -65,11 +67,17 @@ class Lpips(nn.Module):
         try:
             self.net.net.load_state_dict({key: state[place] for key, place in places.items()})
         except RuntimeError as error:
-            raise ValueError(f"{weights} does not hold the weights of LPIPS' {net}: {error}") from error
+            reason = textwrap.shorten(str(error), 200)
+            raise ValueError(f"{weights} does not hold the weights of LPIPS' {net}: {reason}") from error
 
     @torch.no_grad()
     def forward(self, images_1: Float[Tensor, "n 3 h w"], images_2: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         return self.net(images_1, images_2).flatten()
+
+
+def lpips_at_hand(net: str) -> bool:
+    """Whether `Lpips(net)` needs no network."""
+    return (Path(torch.hub.get_dir()) / "checkpoints" / _torchvision_weights(net).url.rpartition("/")[2]).is_file()
 
 
 def read_backbone(net: str, weights: str | None) -> dict[str, Tensor]:
@@ -78,8 +86,7 @@ def read_backbone(net: str, weights: str | None) -> dict[str, Tensor]:
         if not Path(weights).is_file():
             raise ValueError(f"LPIPS weights: no such file: {weights}")
         return timm.models.load_state_dict(weights, weights_only=True)
-    models = torchvision.models
-    entry = (models.AlexNet_Weights if net == "alex" else models.VGG16_Weights).IMAGENET1K_V1
+    entry = _torchvision_weights(net)
     try:
         return entry.get_state_dict(map_location="cpu", weights_only=True)
     except (OSError, RuntimeError) as error:
@@ -88,6 +95,11 @@ def read_backbone(net: str, weights: str | None) -> dict[str, Tensor]:
             f"the weights of LPIPS' {net} cannot be downloaded ({error}). Without network, give {name} of torchvision "
             "as a local file, or put it into $TORCH_HOME/hub/checkpoints"
         ) from error
+
+
+def _torchvision_weights(net: str) -> WeightsEnum:
+    models = torchvision.models
+    return {"alex": models.AlexNet_Weights, "vgg": models.VGG16_Weights}[net].IMAGENET1K_V1
 
 
 def pair_distances(

@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import pickle
+import textwrap
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -49,7 +50,8 @@ def load_inception(weights: str | None = None) -> Inception:
         state = read_script(source, net) if is_script(source) else read_tensors(source)
         net.load_state_dict(state)
     except (RuntimeError, pickle.UnpicklingError, AttributeError, EOFError) as error:
-        raise ValueError(f"{source} holds no weights of FID's Inception network: {error}") from error
+        reason = textwrap.shorten(str(error), 200)  # it lists every tensor
+        raise ValueError(f"{source} holds no weights of FID's Inception network: {reason}") from error
     return net
 
 

@@ -1,0 +1,171 @@
+"""tools/evaluate_gan.py as people use it, on tiny generators: what it writes and says, and how it refuses."""
+
+import json
+import runpy
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+from torchvision.models import alexnet, resnet18
+
+from dpsims.generator import Generator
+from dpsims.labels import LabelSpace, default_palette
+from dpsims.sample import save_generator
+
+SCRIPT = Path(__file__).parents[1] / "tools" / "evaluate_gan.py"
+TINY = {"num_classes": 3, "height": 32, "width": 64, "channel_base": 2, "cond_channels": 8, "spade_hidden": 8}
+TINY |= {"w_dim": 16, "attention_size": 16, "gate_init": 1.0}
+
+
+def write_run(folder: Path, root: Path, seed: int, classes: tuple[str, ...] = ("sky", "road", "car")) -> Path:
+    """A run folder such as train_gan.py leaves."""
+    folder.mkdir(parents=True)
+    torch.manual_seed(seed)
+    architecture = TINY | {"num_classes": len(classes)}
+    space = LabelSpace(classes, default_palette(len(classes)))
+    save_generator(folder, Generator(**architecture), architecture, space, {"images_seen": 1000 + seed})
+    config = {"out": str(folder), "seed": seed, "data": {"name": "tiny", "root": str(root)}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    rows = [{"images_seen": seen, "Loss/D/real": 1.0 + seed, "images_per_second": 2.0} for seen in (500, 1000)]
+    (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, tiny_root) -> Path:
+    """runs/a and runs/b, random weights of a ResNet-18 and an AlexNet, and a data set."""
+    folder = tmp_path_factory.mktemp("place")
+    for seed, name in enumerate("ab"):
+        write_run(folder / "runs" / name, tiny_root, seed)
+    torch.manual_seed(0)
+    torch.save(resnet18(weights=None).state_dict(), folder / "resnet18.pth")
+    features = alexnet(weights=None).features.state_dict()
+    save_file({f"features.{key}": value for key, value in features.items()}, folder / "alexnet.safetensors")
+    return folder
+
+
+@pytest.fixture
+def tool(place, tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """Runs the tool; gives its exit code and what it printed, (stdout, stderr)."""
+    monkeypatch.setenv("DPSIMS_CACHE", str(place / "cache"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # nothing downloaded is at hand
+
+    def run(*options: object, features: bool = True) -> tuple[int, str, str]:
+        given = [SCRIPT, "--out", tmp_path / "out", "--split", "train", "--device", "cpu", "--workers", "0"]
+        if features:
+            given += ["--features", "resnet18", "--features-weights", f"resnet18={place / 'resnet18.pth'}"]
+        monkeypatch.setattr(sys, "argv", [str(part) for part in (*given, *options)])
+        code = 0
+        try:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_two_runs_side_by_side_and_again(tool, place, tmp_path):
+    options = ("--generator", place / "runs/a", place / "runs/b", "--diversity-samples", "2")
+    options += ("--lpips", "alex", "--lpips-weights", place / "alexnet.safetensors")
+    code, printed, _ = tool(*options)
+    assert code == 0
+    assert "10 label maps of tiny train, 2 samples each" in printed and "against 10 photos of train" in printed
+    assert "note: Fréchet distance of 10 and 10 images in 512 dimensions" in printed
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [run["name"] for run in report["runs"]] == ["a", "b"]
+    numbers = report["runs"][1]["numbers"]
+    assert list(numbers) == [
+        *(f"{name}/resnet18" for name in ("FID", "KID", "KID std", "Precision", "Recall")),
+        "LPIPS/alex",
+        "Diversity/tf_efficientnet_lite0",
+    ]
+    assert f"{numbers['FID/resnet18']:.2f}" in printed and report["runs"][0]["numbers"] != numbers
+    assert report["runs"][0]["log"]["Loss/D/real"] == {"images_seen": [500, 1000], "value": [1.0, 1.0]}
+    assert report["differences"] == {"seed": {"a": 0, "b": 1}}
+    assert report["settings"]["reals"] == 10 and len(report["notes"]) == 2
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Discriminator’s loss on real photos" in page and page.count("<img ") == 6 * (2 + 2 * 4) + 3 * (2 + 2 * 7)
+
+    code, again, _ = tool(*options)
+    assert code == 0 and again == printed
+    assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
+
+
+def test_no_batch_shows_and_the_default_features_are_told(tool, place, tmp_path, monkeypatch):
+    monkeypatch.setattr("dpsims.metrics.inception.packaged_script", lambda: None)
+    found = []
+    for batch_size in ("1", "4"):
+        options = ("--generator", place / "runs/a", "--batch-size", batch_size, "--max-maps", "5", "--samples", "2")
+        code, printed, _ = tool(*options, features=False)
+        assert code == 0
+        assert "features of tf_efficientnet_lite0: the weights of FID's Inception network are not at hand" in printed
+        assert "no LPIPS: its AlexNet is not at hand" in printed
+        found.append(json.loads((tmp_path / "out" / "report.json").read_text())["runs"][0]["numbers"])
+    assert found[0] == pytest.approx(found[1], rel=1e-2, abs=1e-4)
+
+
+def test_a_snapshot_alone_wants_its_data_named(tool, place, tiny_root, tmp_path):
+    for name in ("generator.safetensors", "generator.json"):
+        shutil.copy(place / "runs/a" / name, tmp_path / name)
+    file = tmp_path / "generator.safetensors"
+    code, _, printed = tool("--generator", file)
+    assert code == 2 and "--data is needed" in printed
+    options = ("--generator", file, "--data", tiny_root, "--max-maps", "4", "--split", "test")
+    code, printed, _ = tool(*options, "--samples", "2", "--reference-split", "train", "--diversity-samples", "2")
+    assert code == 0 and f"2 label maps of {tiny_root.name} test" in printed and "10 photos of train" in printed
+
+
+def test_ctrl_c_says_what_stays(tool, place, monkeypatch):
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Generator, "decode", interrupt)
+    code, _, printed = tool("--generator", place / "runs/a")
+    assert code == 130 and "features of real photos are kept" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--generator", "nowhere"], "--data is needed"),
+        (["--generator", "nowhere", "--data", "{root}"], "no snapshot here: nowhere is missing"),
+        (["--generator", "{a}", "--data", "nowhere"], "data.root: no such folder: nowhere"),
+        (["--generator", "{a}", "--split", "other"], "no such folder: {root}/other/images"),
+        (["--generator", "{a}", "--layout", "cityscapes"], "--layout cityscapes"),
+        (["--generator", "{a}", "{elsewhere}"], "--data is needed, as the runs were trained with different ones"),
+        (["--generator", "{two}"], "paints 2 classes, the data set has 3"),
+        (["--generator", "{swapped}"], "class 0 is 'road' to the generator, and 'sky' in the data set"),
+        (["--generator", "{a}", "--split", "val"], "2 label maps with 1 samples each are 2 images"),
+        (["--generator", "{a}", "--max-maps", "0"], "--max-maps is at least 1, not 0"),
+        (["--generator", "{a}", "--samples", "0"], "--samples is at least 1, not 0"),
+        (["--generator", "{a}", "--diversity-samples", "1"], "--diversity-samples is at least 2, not 1"),
+        (["--generator", "{a}", "--batch-size", "0"], "--batch-size is at least 1, not 0"),
+        (["--generator", *["{a}"] * 7], "--generator takes 6 at most, not 7"),
+        (["--generator", "{a}", "--device", "tpu9"], "device 'tpu9'"),
+        (["--generator", "{a}", "--features", "resnet9"], "no model 'resnet9'"),
+        (["--generator", "{a}", "--features-weights", "resnet18"], "--features-weights resnet18: give NAME=FILE"),
+        (["--generator", "{a}", "--features-weights", "swav=x"], "--features-weights swav=x, but --features is"),
+        (["--generator", "{a}", "--features-weights", "resnet18=x"], "no such file: x"),
+        (["--generator", "{a}", "--lpips", "vgg", "--lpips-weights", "x"], "LPIPS weights: no such file: x"),
+        (["--generator", "{a}", "--lpips-weights", "x"], "--lpips-weights x wants --lpips alex or vgg"),
+    ],
+)
+def test_user_errors_are_one_line_before_any_work(tool, place, tiny_root, tmp_path, monkeypatch, options, message):
+    monkeypatch.setattr("dpsims.metrics.evaluate.make_fakes", None)
+    paths = {"root": tiny_root, "a": place / "runs/a"}
+    for name, root, classes in (
+        ("elsewhere", tmp_path, ("sky", "road", "car")),
+        ("two", tiny_root, ("sky", "road")),
+        ("swapped", tiny_root, ("road", "sky", "car")),
+    ):
+        paths[name] = tmp_path / name if f"{{{name}}}" not in options else write_run(tmp_path / name, root, 0, classes)
+    code, _, printed = tool(*(option.format(**paths) for option in options))
+    assert code == 2
+    assert printed.startswith("error: ") and printed.count("\n") == 1 and message.format(**paths) in printed
+    assert not (tmp_path / "out").exists()
