@@ -38,7 +38,9 @@ def load_config(
     if shards is not None:
         synthetic = [part for part in parts if "shards" in part]
         if not synthetic:
-            raise ValueError(f"--shards {shards}: {file.name} has no data set of shards; use its `_mixed` sibling")
+            raise ValueError(
+                f"--shards {shards}: {file.name} has no data set of shards; use its `_mixed` or `_synthetic` sibling"
+            )
         for part in synthetic:
             part.shards = str(shards)
     if options:
