@@ -1,4 +1,4 @@
-"""The shipped configs build, `_mixed` differs from `_real` in its training set alone, and wrong data is named."""
+"""The shipped configs build, their kinds differ in the training set alone, and wrong data is named."""
 
 from pathlib import Path
 
@@ -44,27 +44,29 @@ def space_of(config: Path) -> LabelSpace:
     return LabelSpace(metainfo["classes"], tuple(tuple(colour) for colour in metainfo["palette"]))
 
 
-def test_there_are_all_eight():
+def test_there_are_all_ten():
     names = {f"{m}_{d}_{k}.py" for m in ("efficientnet_lite0_fpn", "segformer_b0") for d in ("camvid", "streets")
              for k in ("real", "mixed")}  # fmt: skip
+    names |= {f"efficientnet_lite0_fpn_{d}_synthetic.py" for d in ("camvid", "streets")}
     assert {file.name for file in CONFIGS} == names
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_config_builds(file, data):
     root, shards = data["camvid" if "camvid" in file.name else "streets"]
-    cfg = load_config(file, data_root=root, shards=shards if "mixed" in file.name else None)
+    kind = file.stem.rpartition("_")[2]
+    cfg = load_config(file, data_root=root, shards=None if kind == "real" else shards)
     check_data(cfg)
     model = MODELS.build(cfg.model)
     assert model.decode_head.num_classes == len(cfg.metainfo["classes"])
     assert model.decode_head.loss_decode.avg_non_ignore
     assert not any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.modules())
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    assert len(dataset) == 6 + (4 if "mixed" in file.name else 0)
+    assert len(dataset) == {"real": 6, "mixed": 6 + 4, "synthetic": 4}[kind]
     channels, height, width = dataset[len(dataset) - 1]["inputs"].shape
     assert channels == 3 and height <= 96 and width <= 128  # padded to the crop's size in the batch
     sampler = DATA_SAMPLERS.build(cfg.train_dataloader.sampler, default_args={"dataset": dataset, "seed": 0})
-    assert isinstance(sampler, RatioSampler) == ("mixed" in file.name)
+    assert isinstance(sampler, RatioSampler) == (kind == "mixed")
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         assert len(DATASETS.build(loader.dataset)) == 2
 
@@ -79,6 +81,16 @@ def test_mixed_differs_in_its_training_set_alone(file):
     assert loader.dataset.datasets[0] == plain.dataset
     assert loader.dataset.datasets[1].pipeline == plain.dataset.pipeline
     assert loader.sampler.ratios == [1, 1]
+
+
+@pytest.mark.parametrize("file", [file for file in CONFIGS if "synthetic" in file.name], ids=lambda file: file.stem)
+def test_synthetic_differs_in_its_training_set_alone(file):
+    synthetic = Config.fromfile(file)
+    real = Config.fromfile(file.with_name(file.name.replace("synthetic", "real")))
+    assert {key for key in {*synthetic, *real} if synthetic.get(key) != real.get(key)} == {"train_dataloader"}
+    loader, plain = synthetic.train_dataloader, real.train_dataloader
+    assert {key for key in {*loader, *plain} if loader.get(key) != plain.get(key)} == {"dataset"}
+    assert loader.dataset.pipeline == plain.dataset.pipeline
 
 
 def test_segformer_is_mmsegs_own_but_for_what_its_docstring_says(tmp_path):

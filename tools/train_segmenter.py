@@ -1,4 +1,4 @@
-"""Train an mmsegmentation model on real images, or on real and synthetic ones, and test it.
+"""Train an mmsegmentation model on real images, on synthetic ones, or on both, and test it on real ones.
 
     python tools/train_segmenter.py configs/segmenters/segformer_b0_camvid_real.py --data-root data/camvid --test
     python tools/train_segmenter.py configs/segmenters/segformer_b0_camvid_mixed.py --data-root data/camvid \\
@@ -23,7 +23,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path, help="an mmengine config, such as those in configs/segmenters")
     parser.add_argument("--data-root", type=Path, help="root of the real data, in the generic layout; for all splits")
-    parser.add_argument("--shards", type=Path, help="folder of synthetic shards, for a _mixed config")
+    parser.add_argument("--shards", type=Path, help="folder of synthetic shards, for a _mixed or _synthetic config")
     parser.add_argument("--work-dir", type=Path, help="output folder (default: runs/segmenters/CONFIG)")
     parser.add_argument("--resume", action="store_true", help="go on from the latest checkpoint in the work dir")
     parser.add_argument("--seed", type=int, help="seed of weights, order and augmentation (default: the config's)")

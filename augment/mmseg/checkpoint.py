@@ -7,6 +7,7 @@ loads it again without: a file can then run any code. Here that second try is go
 import pickle
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +18,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import CheckpointLoader, Runner
 from mmengine.runner import checkpoint as mmengine_checkpoint
-from torch import Tensor
+from mmengine.runner import load_checkpoint as load_checkpoint_into
+from torch import Tensor, nn
 
 
 class _ReadPast:
@@ -153,8 +155,17 @@ def save_plain_checkpoints(cfg: Config) -> None:
 
 def load_weights(runner: Runner, file: str) -> None:
     """Load a checkpoint's weights, all of them: mmengine alone only logs what is missing, and would test noise."""
+    _load_all(runner.load_checkpoint, file)
+
+
+def load_into(model: nn.Module, file: str) -> dict:
+    """As `load_weights`, without a runner; returns the checkpoint."""
+    return _load_all(partial(load_checkpoint_into, model, logger="silent"), file)
+
+
+def _load_all(load: Callable[..., dict], file: str) -> dict:
     try:
-        runner.load_checkpoint(file, strict=True)
+        return load(file, map_location="cpu", strict=True)
     except RuntimeError as error:
         raise ValueError(f"checkpoint {file} does not fit the config's model: {str(error).strip()[:500]}") from None
 

@@ -1,5 +1,6 @@
 """What lets one code base run on both OpenMMLab families, `onedl-*` and upstream, and on machines without a GPU."""
 
+import importlib
 import importlib.machinery
 import importlib.util
 import sys
@@ -51,6 +52,12 @@ def stub_missing_ops() -> None:
     stub = _MissingOps("mmcv._ext")
     stub.__spec__ = importlib.machinery.ModuleSpec("mmcv._ext", None)
     sys.modules["mmcv._ext"] = stub
+
+
+def attend_without_ops() -> None:
+    """Keep mmcv's deformable attention (Mask2Former's) in PyTorch where the op that it calls on CUDA is missing."""
+    if isinstance(sys.modules.get("mmcv._ext"), _MissingOps):
+        importlib.import_module("mmcv.ops.multi_scale_deform_attn").IS_CUDA_AVAILABLE = False
 
 
 def distribute_on_cpu(cfg: Config) -> None:

@@ -1,6 +1,7 @@
 """Reading a segmenter's config for a run: other roots and shards put in, and checked before any training starts."""
 
 import argparse
+import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,13 +15,17 @@ _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
 def load_config(
-    file: Path, *, data_root: Path | None = None, shards: Path | None = None, options: dict | None = None
+    file: Path | str, *, data_root: Path | None = None, shards: Path | None = None, options: dict | None = None
 ) -> Config:
     """A config with every data set's root and shards replaced where given, then mmengine's `--cfg-options`.
+
+    Args:
+        file: a path, or `mmseg::PATH` for one of the configs that come with mmseg.
 
     Raises:
         ValueError: no such config, or `shards` for a config that reads none.
     """
+    file = find_config(str(file))
     if not file.is_file():
         raise ValueError(f"no such config: {file}")
     cfg = Config.fromfile(file)
@@ -33,12 +38,25 @@ def load_config(
     if shards is not None:
         synthetic = [part for part in parts if "shards" in part]
         if not synthetic:
-            raise ValueError(f"--shards {shards}: {file.name} has no data set of shards; use its `_mixed` sibling")
+            raise ValueError(
+                f"--shards {shards}: {file.name} has no data set of shards; use its `_mixed` or `_synthetic` sibling"
+            )
         for part in synthetic:
             part.shards = str(shards)
     if options:
         cfg.merge_from_dict(options)
     return cfg
+
+
+def find_config(name: str) -> Path:
+    """The file of a config that is named by its path, or by the package it comes with: `mmseg::PATH`."""
+    package, colons, path = name.partition("::")
+    if not colons:
+        return Path(name)
+    found = importlib.util.find_spec(package)
+    if found is None:
+        raise ValueError(f"{name}: the package {package} is not installed")
+    return Path(found.submodule_search_locations[0], ".mim", "configs", path)
 
 
 def parse_options(pairs: Sequence[str]) -> dict:

@@ -2,13 +2,17 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Float64
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
+from torch import Tensor
 
 from augment.shards import write_text
 
@@ -62,6 +66,14 @@ def nest_scores(metrics: dict[str, float]) -> dict:
     values = {key: None if math.isnan(value) else value for key, value in metrics.items()}
     means = {key: value for key, value in values.items() if not key.startswith(_CLASS)}
     return {**means, "IoU": {key.removeprefix(_CLASS): values[key] for key in values if key.startswith(_CLASS)}}
+
+
+def scores_of_areas(areas: Float64[Tensor, "4 c"], classes: Sequence[str]) -> dict:
+    """What `nest_scores` gives, from pixel counts of each class: intersection, union, predicted, labelled."""
+    metrics = IoUMetric.total_area_to_metrics(*areas)
+    means = {"aAcc": metrics["aAcc"], "mIoU": np.nanmean(metrics["IoU"]), "mAcc": np.nanmean(metrics["Acc"])}
+    per_class = {f"{_CLASS}{name}": iou for name, iou in zip(classes, metrics["IoU"], strict=True)}
+    return nest_scores({key: round(float(value) * 100, 2) for key, value in {**means, **per_class}.items()})
 
 
 def format_scores(scores: dict) -> str:

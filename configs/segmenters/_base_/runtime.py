@@ -5,7 +5,8 @@ default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=20, log_metric_by_epoch=False),
     param_scheduler=dict(type="ParamSchedulerHook"),
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, max_keep_ckpts=1, save_best="mIoU"),
+    # mmengine deletes the oldest checkpoint before it writes the next: of one, a kill in between would leave none
+    checkpoint=dict(type="CheckpointHook", by_epoch=False, max_keep_ckpts=2, save_best="mIoU"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     visualization=dict(type="SegVisualizationHook"),
 )

@@ -1,0 +1,62 @@
+"""The other packages of OpenMMLab that a config's model is built from, looked for before anything else is done."""
+
+import importlib.util
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+from mmengine.config import ConfigDict
+from mmengine.config.utils import MODULE2PACKAGE
+
+# mmseg's heads that extend mmdet's. Without mmdet they are there all the same, and fail with an error about nothing.
+_EXTEND_MMDET = {"MaskFormerHead", "Mask2FormerHead"}
+# mmdet's own requirements would replace numpy and OpenCV by older ones; these are the ones that a segmenter does need.
+_MMDET_NEEDS = "pycocotools shapely terminaltables six"
+
+
+def require_packages(model: ConfigDict, source: str) -> None:
+    """See that OpenMMLab's packages which the types in a model's config come from are installed.
+
+    Raises:
+        ValueError: one is not; the message says which, what for, and for mmdet how to install it.
+    """
+    for part in dicts_in(model):
+        scope = scope_of(part.get("type"))
+        if scope in MODULE2PACKAGE and importlib.util.find_spec(scope) is None:
+            hint = f"; install it with: {mmdet_install()}" if scope == "mmdet" else ""
+            raise ValueError(f"{source}: {part.type} needs the package {scope}, which is missing{hint}")
+
+
+def scope_of(kind: object) -> str:
+    """The package that a config's `type` is from: `mmdet.DiceLoss` from mmdet, a bare name from mmseg."""
+    if not isinstance(kind, str):  # a class, or no type at all
+        return "mmseg"
+    if kind in _EXTEND_MMDET:
+        return "mmdet"
+    return kind.partition(".")[0] if "." in kind else "mmseg"
+
+
+def bare_name(kind: object) -> str:
+    """A type's name without its scope: `mmseg.Resize` is `Resize`."""
+    return kind.rpartition(".")[2] if isinstance(kind, str) else getattr(kind, "__name__", "")
+
+
+def dicts_in(config: ConfigDict) -> Iterator[ConfigDict]:
+    """A config's dict and all that are nested in it, also in lists."""
+    waiting: list[object] = [config]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            yield node
+            waiting.extend(node.values())
+        elif isinstance(node, list | tuple):
+            waiting.extend(node)
+
+
+def mmdet_install() -> str:
+    """The command that installs the mmdet that goes with this mmseg, and replaces nothing."""
+    try:
+        version("onedl-mmsegmentation")
+        package = "onedl-mmdetection==3.5.1"
+    except PackageNotFoundError:
+        package = "mmdet==3.3.0"
+    return f"pip install --no-deps {package} && pip install {_MMDET_NEEDS}"

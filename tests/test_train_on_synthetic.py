@@ -1,0 +1,144 @@
+"""Train on synthetic, test on real: equal images give equal scores, a stopped call goes on, and leaks are refused."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmseg_data import write_data_set, write_shards
+
+from augment.mmseg.checkpoint import save_plain_checkpoints
+from augment.mmseg.evaluate import score_each_class
+from augment.mmseg.light_config import light_config
+from augment.mmseg.train_on_synthetic import train_and_test, train_on_synthetic
+from augment.record import Record
+from augment.shards import Sample, open_manifest, write_shard
+from dpsims.labels import LabelSpace, default_palette
+
+CONFIGS = Path(__file__).parents[1] / "configs" / "segmenters"
+SPACE = LabelSpace(("sky", "road", "car"), default_palette(3))
+SIZE = {"height": 32, "width": 64, "batch_size": 2, "workers": 0}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_data_set(tmp_path_factory.mktemp("real"), SPACE)
+
+
+def pack_into_shards(split: Path, folder: Path, source_split: str = "train") -> Path:
+    """A split's own images, byte for byte, as a folder of shards."""
+    open_manifest(folder, {"label_space": SPACE.to_meta(), "generator_sha256": "0" * 64, "plan": {}})
+    samples = []
+    for index, image in enumerate(sorted((split / "images").iterdir())):
+        record = Record(f"00000{index:04d}", 0, image.stem, source_split, 0, seed=index)
+        label_map = (split / "labels" / f"{image.stem}.png").read_bytes()
+        members = {"jpg": image.read_bytes(), "seg.png": label_map, "json": b"{}"}
+        samples.append(Sample(record, members=members, class_pixels=(0, 0, 0)))
+    write_shard(folder, 0, samples, SPACE.num_classes)
+    return folder
+
+
+def test_config_is_the_shipped_one_for_other_classes_without_validation(monkeypatch):
+    sizes = {"SEG_HEIGHT": "64", "SEG_WIDTH": "160", "SEG_BATCH": "3", "SEG_ITERS": "5000"}
+    for name, value in sizes.items():
+        monkeypatch.setenv(name, value)
+    shipped = Config.fromfile(CONFIGS / "efficientnet_lite0_fpn_camvid_real.py")
+    for name in sizes:
+        monkeypatch.delenv(name)
+    space = LabelSpace(shipped.metainfo["classes"], tuple(tuple(colour) for colour in shipped.metainfo["palette"]))
+    numbers = {"height": 64, "width": 160, "batch_size": 3, "iterations": 5000, "workers": 2}
+    ours = light_config(space, Path("data/camvid"), **numbers).to_dict()
+    shipped.val_dataloader = shipped.val_cfg = shipped.val_evaluator = None
+    shipped.default_hooks.checkpoint.save_best = None
+    shipped.test_dataloader.num_workers = 2
+    assert ours == shipped.to_dict()
+
+    shards = light_config(space, Path("data/camvid"), **numbers, shards=Path("shards")).to_dict()
+    synthetic = Config.fromfile(CONFIGS / "efficientnet_lite0_fpn_camvid_synthetic.py").to_dict()
+    assert {key for key in ours if ours[key] != shards[key]} == {"train_dataloader"}
+    assert shards["train_dataloader"]["dataset"].keys() == synthetic["train_dataloader"]["dataset"].keys()
+    assert shards["train_dataloader"]["dataset"]["pipeline"] == ours["train_dataloader"]["dataset"]["pipeline"]
+
+
+def test_shards_of_the_real_images_score_as_these_and_nothing_is_trained_twice(root, tmp_path):
+    shards = pack_into_shards(root / "train", tmp_path / "shards")
+    out = tmp_path / "out"
+    result = train_on_synthetic(shards, root, out, iterations=3, seeds=(0, 5), **SIZE)
+    assert result["arms"]["synthetic"] == result["arms"]["real"]
+    arm = result["arms"]["real"]
+    assert list(arm["IoU"]) == list(SPACE.classes)
+    assert len(arm["mIoU_of_seeds"]) == 2 and arm["mIoU_of_seeds"][0] != arm["mIoU_of_seeds"][1]
+    assert arm["mIoU"] == pytest.approx(sum(arm["mIoU_of_seeds"]) / 2)
+    assert result["images"] == {"synthetic": 6, "real": 6, "test": 2}
+    assert (result["iterations"], result["seeds"], result["height"], result["width"]) == (3, [0, 5], 32, 64)
+    assert json.loads((out / "train_on_synthetic.json").read_text()) == result
+    meta = torch.load(out / "synthetic-seed5" / "iter_3.pth", weights_only=True)["meta"]
+    assert (meta["iter"], meta["seed"]) == (3, 5)
+
+    # Killed between training and test: the weights are tested again, and no other arm or seed is looked at.
+    (out / "real-seed5" / "test.json").unlink()
+    times = {file: file.stat().st_mtime_ns for file in out.glob("*/*.*")}
+    assert train_on_synthetic(shards, root, out, iterations=3, seeds=(0, 5), **SIZE) == result
+    changed = {file.parent.name for file, time in times.items() if file.stat().st_mtime_ns != time}
+    assert changed <= {"real-seed5"}
+    for log in out.glob("*-seed*"):  # each in a folder of its own
+        assert len(list(log.glob("*/vis_data/scalars.json"))) == 1
+    with pytest.raises(ValueError, match=r"trainings of other settings \(iterations: 3 → 4\); choose another folder"):
+        train_on_synthetic(shards, root, out, iterations=4, **SIZE)
+
+
+NOTED: list[int] = []
+
+
+@HOOKS.register_module()
+class NoteIterations(Hook):
+    """Notes each iteration, and stops the run after some of them as a kill does."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.stop_after = stop_after
+
+    def after_train_iter(self, runner: object, batch_idx: int, **kwargs: object) -> None:
+        NOTED.append(runner.iter)
+        if len(NOTED) == self.stop_after:
+            raise KeyboardInterrupt
+
+
+def test_a_stopped_training_goes_on_from_its_checkpoint(root, tmp_path):
+    cfg = light_config(SPACE, root, iterations=6, **SIZE)
+    cfg.default_hooks.checkpoint.interval = 2
+    save_plain_checkpoints(cfg)
+    score_each_class(cfg)
+    hooks = cfg.custom_hooks
+    stopped = copy.deepcopy(cfg)
+    stopped.custom_hooks = [*hooks, {"type": "NoteIterations", "stop_after": 4, "priority": "VERY_HIGH"}]
+    with pytest.raises(KeyboardInterrupt):
+        train_and_test(stopped, tmp_path / "real-seed0", 0)
+    assert NOTED == [0, 1, 2, 3]  # the checkpoint of the fourth was not written any more
+    cfg.custom_hooks = [*hooks, {"type": "NoteIterations"}]
+    scores = train_and_test(cfg, tmp_path / "real-seed0", 0)
+    assert NOTED == [0, 1, 2, 3, 2, 3, 4, 5]
+    assert scores["images"] == 2 and scores["checkpoint"].endswith("iter_6.pth")
+
+
+def test_what_makes_no_sense_is_refused_before_anything_is_trained(root, tmp_path):
+    shards = pack_into_shards(root / "train", tmp_path / "shards")
+
+    def refused(message: str, shards: Path = shards, root: Path = root, **changed: object) -> None:
+        with pytest.raises(ValueError, match=message):
+            train_on_synthetic(shards, root, tmp_path / "out", **SIZE, **changed)
+        assert not (tmp_path / "out").exists()
+
+    refused("iterations and batch size are at least 1, not 0 and 2", iterations=0)
+    refused(r"different numbers, not \[1, 1\]", seeds=(1, 1))
+    refused("cannot be tested on what it is trained on", train_split="test")
+    refused("not in the generic layout", root=tmp_path)
+    refused("no such folder: .*/night/images", test_split="night")
+    leak = pack_into_shards(root / "test", tmp_path / "leak", source_split="test")
+    refused("2 of 2 samples in .*leak were made from label maps of the test split", shards=leak)
+    other = LabelSpace(("sky", "car", "road"), default_palette(3))
+    write_shards(tmp_path / "other", other)
+    refused("label maps in .* have the classes", shards=tmp_path / "other")
