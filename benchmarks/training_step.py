@@ -38,7 +38,7 @@ from dpsims.config import TrainConfig
 from dpsims.gan_step import Batch
 from dpsims.labels import LabelSpace, default_palette
 from dpsims.pretrained import create_features
-from dpsims.train import Trainer
+from dpsims.trainer import Trainer
 
 EXAMPLE = "python -m benchmarks.training_step --model small --size 96x128 --classes 11 --batch 4 8 --out small.json"
 PACKAGED = "tf_efficientnet_lite0"  # its weights are installed with the package

@@ -7,7 +7,7 @@ from dpsims.config import DataConfig, TrainConfig
 from dpsims.contrastive import PatchContrast
 from dpsims.data import FolderDataset
 from dpsims.discriminator import Discriminator
-from dpsims.gan_step import DIVERSITY_SPACES, GANStep
+from dpsims.gan_step import GANStep
 from dpsims.generator import Generator
 from dpsims.labels import LabelSpace
 
@@ -36,8 +36,6 @@ def architecture(config: TrainConfig, space: LabelSpace) -> dict:
 def build_step(config: TrainConfig, space: LabelSpace) -> GANStep:
     """The nets with fresh weights, and their losses."""
     d, contrastive, diversity = config.discriminator, config.loss.contrastive, config.loss.diversity
-    if diversity.space not in DIVERSITY_SPACES:
-        raise ValueError(f"loss.diversity.space is one of {DIVERSITY_SPACES}, not {diversity.space!r}")
     image_size = (config.data.height, config.data.width)
     generator = Generator(**architecture(config, space))
     discriminator = Discriminator(
@@ -67,10 +65,12 @@ def build_step(config: TrainConfig, space: LabelSpace) -> GANStep:
         D=discriminator,
         contrast=contrast,
         focal_gamma=config.loss.focal_gamma,
-        weigh_classes=config.loss.weigh_classes,
         lambda_contrastive=contrastive.weight,
         lambda_diversity=diversity.weight,
         diversity_space=diversity.space,
         stop_gradient=diversity.stop_gradient,
+        augment=d.augment,
+        lambda_labelmix=config.loss.labelmix.weight,
+        lambda_r1=config.loss.r1.weight,
         tau_diversity=diversity.tau or 0.0,
     )

@@ -6,6 +6,27 @@ import types
 import typing
 from dataclasses import dataclass
 
+DIVERSITY_SPACES = ("features", "image")
+AUGMENTATIONS = ("color", "translation", "cutout")
+VALIDATION_METRICS = ("FID", "KID")
+ABOVE_0 = (
+    "run.batch_size",
+    "run.micro_batch",
+    "run.total_kimg",
+    "run.log_kimg",
+    "run.sample_kimg",
+    "run.checkpoint_kimg",
+    "run.keep_kimg",
+    "run.sample_maps",
+    "run.sample_noises",
+    "optim.clip_norm",
+    "loss.r1.every",
+    "loss.diversity.tau_images",
+    "validation.every_kimg",
+    "validation.max_maps",
+    "validation.patience_kimg",
+)
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -49,6 +70,7 @@ class DiscriminatorConfig:
     normalization: str
     full_channels: int
     penultimate_channels: int
+    augment: list[str]
 
 
 @dataclass(frozen=True)
@@ -68,7 +90,18 @@ class DiversityConfig:
     space: str
     stop_gradient: bool
     tau: float | None
-    tau_images: int
+    tau_images: int | None
+
+
+@dataclass(frozen=True)
+class R1Config:
+    weight: float
+    every: int
+
+
+@dataclass(frozen=True)
+class LabelMixConfig:
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -77,6 +110,8 @@ class LossConfig:
     weigh_classes: bool
     contrastive: ContrastiveConfig
     diversity: DiversityConfig
+    labelmix: LabelMixConfig
+    r1: R1Config
 
 
 @dataclass(frozen=True)
@@ -84,6 +119,7 @@ class OptimConfig:
     lr_G: float
     lr_D: float
     betas: list[float]
+    clip_norm: float | None
     ema_halflife_kimg: float
     ema_rampup: float
 
@@ -91,44 +127,65 @@ class OptimConfig:
 @dataclass(frozen=True)
 class RunConfig:
     batch_size: int
+    micro_batch: int | None
     total_kimg: float
     log_kimg: float
     sample_kimg: float
     checkpoint_kimg: float
+    keep_kimg: float | None
     sample_maps: int
     sample_noises: int
     device: str
     precision: str
+    activation_checkpointing: bool
+    compile: bool
+    wandb: str | None
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    every_kimg: float | None
+    network: str
+    weights: str | None
+    max_maps: int
+    metric: str
+    patience_kimg: float | None
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     out: str
     seed: int
+    init_from: str | None
     data: DataConfig
     generator: GeneratorConfig
     discriminator: DiscriminatorConfig
     loss: LossConfig
     optim: OptimConfig
     run: RunConfig
+    validation: ValidationConfig
 
     def __post_init__(self) -> None:
-        positive = {
-            "run.batch_size": self.run.batch_size,
-            "run.total_kimg": self.run.total_kimg,
-            "run.log_kimg": self.run.log_kimg,
-            "run.sample_kimg": self.run.sample_kimg,
-            "run.checkpoint_kimg": self.run.checkpoint_kimg,
-            "run.sample_maps": self.run.sample_maps,
-            "run.sample_noises": self.run.sample_noises,
-        }
-        for key, value in positive.items():
-            if value <= 0:
-                raise ValueError(f"{key} must be above 0, not {value}")
-        if self.run.batch_size < 2 and self.loss.diversity.weight > 0 and self.loss.diversity.tau is None:
+        for key in ABOVE_0:
+            value = self
+            for part in key.split("."):
+                value = getattr(value, part)
+            if value is not None and value <= 0:
+                raise ValueError(f"{key} must be above 0, not {value:g}")
+        choices = [
+            ("loss.diversity.space", self.loss.diversity.space, DIVERSITY_SPACES),
+            ("validation.metric", self.validation.metric, VALIDATION_METRICS),
+            *(("discriminator.augment", policy, AUGMENTATIONS) for policy in self.discriminator.augment),
+        ]
+        for key, value, known in choices:
+            if value not in known:
+                raise ValueError(f"{key} takes {', '.join(known)}, not {value!r}")
+        if self.loss.diversity.weight > 0 and self.loss.diversity.tau is None and self.run.batch_size < 2:
             raise ValueError(
                 f"run.batch_size={self.run.batch_size}: eq. 7 (loss.diversity.tau=null) compares two images"
             )
+        if self.validation.patience_kimg is not None and self.validation.every_kimg is None:
+            raise ValueError("validation.patience_kimg has no effect while validation.every_kimg is null")
 
 
 def from_dict(cls: type, values: dict, path: str = "") -> typing.Any:

@@ -183,5 +183,10 @@ class Generator(nn.Module):
         with torch.autocast(features.device.type, enabled=False):  # bf16 would leave 8 bits for the image
             return self.to_rgb(features.float())
 
+    def class_layers(self) -> list[str]:
+        """Names of the layers whose inputs are the classes (and the instance offsets behind them)."""
+        first = "0" if isinstance(self.levels[0], ConvBlock) else "conv_in"
+        return ["start", f"levels.0.{first}"]
+
     def _block_at(self, level: int) -> int:
         return len(self.blocks) - 1 - level

@@ -1,19 +1,23 @@
 """What to compute on, and in which precision."""
 
+import os
+
 import torch
 
 PRECISIONS = ("auto", "bf16", "fp32")
 
 
 def pick_device(name: str) -> torch.device:
-    """A device by name; "auto" is CUDA where there is one, else the CPU."""
+    """A device by name; "auto" is CUDA where there is one, else the CPU. Each of torchrun's ranks gets its own GPU."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"device {name!r}: {error}") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    if device.type == "cuda" and device.index >= torch.cuda.device_count():
         raise ValueError(f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices")
     return device
 

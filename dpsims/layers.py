@@ -100,7 +100,10 @@ class SPADE(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"], modulation: Modulation) -> Float[Tensor, "n c h w"]:
         gamma, beta = modulation
-        x = self.norm(x).unflatten(0, (len(gamma), -1))  # (M, K, C, h, w)
+        x = self.norm(x)
+        if len(gamma) == len(x):  # in training; besides, views of batches of one break torch's batch norm (see tests)
+            return x * (1 + gamma) + beta
+        x = x.unflatten(0, (len(gamma), -1))  # (M, K, C, h, w)
         return (x * (1 + gamma.unsqueeze(1)) + beta.unsqueeze(1)).flatten(0, 1)  # (N, C, h, w)
 
 

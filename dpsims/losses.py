@@ -6,7 +6,7 @@ in fp32, whatever the nets ran in.
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dpsims.labels import IGNORE_INDEX
@@ -14,14 +14,19 @@ from dpsims.labels import IGNORE_INDEX
 FAKE = 0
 
 
-def class_weights(label_map: Int[Tensor, "n h w"], num_classes: int) -> Float[Tensor, " c"]:
-    """Inverse pixel frequency α_c = N·H·W / (pixels of c · classes present); 0 for absent classes.
+def class_pixels(label_map: Int[Tensor, "n h w"], num_classes: int) -> Int[Tensor, " c"]:
+    """Pixels of each class."""
+    return torch.bincount(label_map.flatten(), minlength=256)[:num_classes]
 
-    The weights of all pixels average to 1 (OASIS; from the batch at hand).
+
+def class_weights(pixels: Int[Tensor, " c"], total: int) -> Float[Tensor, " c"]:
+    """Inverse pixel frequency α_c = total / (pixels of c · classes present); 0 for absent classes.
+
+    Over the `total` pixels of the batch that was counted, ignored ones included, the weights average to 1 where all
+    are labelled (OASIS).
     """
-    counts = torch.bincount(label_map.flatten(), minlength=256)[:num_classes].float()  # (C,)
-    present = (counts > 0).sum().clamp(min=1)
-    return torch.where(counts > 0, label_map.numel() / (counts.clamp(min=1) * present), 0.0)
+    present = (pixels > 0).sum().clamp(min=1)
+    return torch.where(pixels > 0, total / (pixels.clamp(min=1) * present), 0.0)
 
 
 def labelled_loss(
@@ -39,10 +44,17 @@ def labelled_loss(
     return (alpha * loss).mean()
 
 
-def fake_loss(logits: Float[Tensor, "n d h w"], gamma: float) -> Float[Tensor, ""]:
-    """Focal loss towards "fake" at every pixel, without class weights: D on generated images."""
+def fake_loss(
+    logits: Float[Tensor, "n d h w"], gamma: float, valid: Bool[Tensor, "n h w"] | None = None
+) -> Float[Tensor, ""]:
+    """Focal loss towards "fake" at every pixel, without class weights: D on generated images.
+
+    Args:
+        valid: leave out the pixels where this is False (those that an augmentation has blanked).
+    """
     target = torch.full_like(logits[:, 0], FAKE, dtype=torch.long)
-    return _focal(logits, target, gamma).mean()
+    loss = _focal(logits, target, gamma)  # (N, H, W)
+    return loss.mean() if valid is None else (loss * valid).mean()
 
 
 def _focal(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
@@ -51,6 +63,31 @@ def _focal(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
     if gamma == 0:
         return cross_entropy
     return (1 - torch.exp(-cross_entropy)).clamp(min=1e-8) ** gamma * cross_entropy
+
+
+def labelmix_loss(
+    mixed_logits: Float[Tensor, "n d h w"],
+    real_logits: Float[Tensor, "n d h w"],
+    fake_logits: Float[Tensor, "n d h w"],
+    from_real: Bool[Tensor, "n h w"],
+) -> Float[Tensor, ""]:
+    """LabelMix (Schönfeld et al. 2021, OASIS): D of a mix of real and fake = the same mix of D(real) and D(fake)."""
+    expected = torch.where(from_real.unsqueeze(1), real_logits, fake_logits)
+    return F.mse_loss(mixed_logits.float(), expected.float())
+
+
+def r1_penalty(
+    logits: Float[Tensor, "n d h w"], label_map: Int[Tensor, "n h w"], real: Float[Tensor, "n 3 h w"]
+) -> Float[Tensor, ""]:
+    """R1 (Mescheder et al. 2018), ½ E ‖∇ₓ s‖², for the N+1 loss: s is the mean over an image's labelled pixels of
+    logit(its class) - logit(fake), D's evidence that the image is real.
+    """
+    known = label_map != IGNORE_INDEX  # (N, H, W)
+    target = torch.where(known, label_map + 1, FAKE).unsqueeze(1)
+    evidence = (logits.float().gather(1, target) - logits.float()[:, FAKE : FAKE + 1]).squeeze(1)  # 0 where unknown
+    score = evidence.sum(dim=(1, 2)) / known.sum(dim=(1, 2)).clamp(min=1)  # (N,)
+    (gradient,) = torch.autograd.grad(score.sum(), real, create_graph=True)
+    return gradient.float().square().sum(dim=(1, 2, 3)).mean() / 2
 
 
 def info_nce(anchor: Float[Tensor, "n p e"], positive: Float[Tensor, "n p e"], temperature: float) -> Float[Tensor, ""]:

@@ -1,8 +1,10 @@
-"""The folder of a training run: its configuration, its log, and the checkpoint that it resumes from."""
+"""The folder of a training run: its configuration, its log, and the checkpoints that it resumes from."""
 
 import dataclasses
 import json
 import os
+import sys
+import zipfile
 from pathlib import Path
 
 import torch
@@ -11,47 +13,101 @@ import yaml
 from dpsims.config import TrainConfig, differences
 from dpsims.sample import replace
 
-# What may change when a run goes on: how long, how often it reports, and where it runs.
-FREE_OPTIONS = {"out", "data.root", "data.workers", "run.device", "run.total_kimg"}
-FREE_OPTIONS |= {f"run.{name}_kimg" for name in ("log", "sample", "checkpoint")}
+# What may change when a run goes on: how long, how often it reports, where it runs, and what does not touch the result.
+FREE_OPTIONS = {
+    "out",
+    "data.root",
+    "data.workers",
+    "run.device",
+    "run.total_kimg",
+    "run.wandb",
+    "validation.patience_kimg",
+}
+FREE_OPTIONS |= {f"run.{name}_kimg" for name in ("log", "sample", "checkpoint", "keep")}
+FREE_OPTIONS |= {f"run.{name}" for name in ("activation_checkpointing", "compile")}
 
 
 class RunFolder:
-    """`config.yaml`, `log.jsonl`, `checkpoint.pt` and the folders `samples` and `tensorboard` under one root."""
+    """What a run leaves under one root.
+
+    config.yaml              the merged configuration
+    log.jsonl, tensorboard/  losses and figures by images seen
+    samples/                 grids of samples
+    checkpoint.pt            the state to resume from; checkpoint.previous.pt is the one before
+    generator.*              the newest snapshot; best/ holds that with the best validation so far
+    kept/IMAGES/             every `run.keep_kimg`, a checkpoint and a snapshot for good
+
+    Making one only looks whether the folder is free or of the same run; `claim` writes.
+
+    Raises:
+        ValueError: the folder holds a run with other options.
+    """
 
     def __init__(self, config: TrainConfig) -> None:
         self.root = Path(config.out)
+        self.config = dataclasses.asdict(config)
+        self.config_file = self.root / "config.yaml"
         self.checkpoint_file = self.root / "checkpoint.pt"
+        self.previous_file = self.root / "checkpoint.previous.pt"
         self.log_file = self.root / "log.jsonl"
         self.samples = self.root / "samples"
         self.tensorboard = self.root / "tensorboard"
-        self._claim(dataclasses.asdict(config))
-        self.samples.mkdir(exist_ok=True)
-
-    def _claim(self, config: dict) -> None:
-        """Write `config.yaml`, or make sure that the one there is of the same run."""
-        file = self.root / "config.yaml"
-        if file.exists():
-            changed = differences(yaml.safe_load(file.read_text()), config)
+        self.best = self.root / "best"
+        self.kept = self.root / "kept"
+        if self.config_file.exists():
+            changed = differences(yaml.safe_load(self.config_file.read_text()), self.config)
             refused = {key: values for key, values in changed.items() if key not in FREE_OPTIONS}
             if refused:
                 listed = "; ".join(f"{key}: {old!r} → {new!r}" for key, (old, new) in refused.items())
                 raise ValueError(f"{self.root} holds a run with other options ({listed}); choose another out=DIR")
-        self.root.mkdir(parents=True, exist_ok=True)
+
+    def claim(self) -> None:
+        """Make the folder, and write the configuration into it."""
+        self.samples.mkdir(parents=True, exist_ok=True)
+        self.write(self.config_file, yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True))
+
+    def write(self, file: Path, text: str) -> None:
         temporary = file.with_suffix(".tmp")
-        temporary.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        temporary.write_text(text)
         replace(temporary, file)
 
+    # Checkpoints ----------------------------------------------------------------------------------------------------
+
     def save_checkpoint(self, state: dict) -> None:
+        """Write `checkpoint.pt`; the one that was there becomes `checkpoint.previous.pt`."""
         temporary = self.checkpoint_file.with_suffix(".tmp")
         torch.save(state, temporary)
+        if self.checkpoint_file.exists():
+            os.replace(self.checkpoint_file, self.previous_file)
         replace(temporary, self.checkpoint_file)
 
+    def keep_checkpoint(self, images_seen: int) -> Path:
+        """Give the newest checkpoint a second name for good, and return the folder that holds it."""
+        folder = self.kept / f"{images_seen:09d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = folder / "checkpoint.pt"
+        kept.unlink(missing_ok=True)
+        os.link(self.checkpoint_file, kept)
+        return folder
+
     def load_checkpoint(self) -> dict | None:
-        """The state to resume from; None at the start. Only tensors and plain values are read."""
-        if not self.checkpoint_file.exists():
-            return None
-        return torch.load(self.checkpoint_file, map_location="cpu", weights_only=True)
+        """The newest state that is whole; None where nothing was saved yet. Only tensors and plain values are read.
+
+        Raises:
+            ValueError: there are checkpoints, and all are torn.
+        """
+        files = [self.checkpoint_file, self.previous_file, *sorted(self.kept.glob("*/checkpoint.pt"), reverse=True)]
+        files = [file for file in files if file.exists()]
+        for file in files:
+            try:
+                return read_checkpoint(file)
+            except ValueError as error:
+                print(f"warning: {error}; going back to the one before", file=sys.stderr, flush=True)
+        if files:
+            raise ValueError(f"{self.root}: all {len(files)} checkpoints are torn; choose another out=DIR")
+        return None
+
+    # Log ------------------------------------------------------------------------------------------------------------
 
     def log(self, row: dict) -> None:
         with open(self.log_file, "a") as stream:
@@ -69,6 +125,21 @@ class RunFolder:
                 continue
             if row["images_seen"] <= images_seen:
                 kept.append(line + "\n")
-        temporary = self.log_file.with_suffix(".tmp")
-        temporary.write_text("".join(kept))
-        os.replace(temporary, self.log_file)
+        self.write(self.log_file, "".join(kept))
+
+
+def read_checkpoint(file: Path) -> dict:
+    """A checkpoint whose bytes are those that were written: torch's archives carry a checksum of every tensor.
+
+    Raises:
+        ValueError: it is torn, or holds more than tensors and plain values.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            torn = archive.testzip()
+        if torn is None:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        reason = f"the checksum of its {torn!r} is wrong"
+    except Exception as error:  # whatever a reader of broken bytes raises
+        reason = f"{type(error).__name__}: {error}"
+    raise ValueError(f"{file} cannot be used ({reason})")

@@ -103,7 +103,7 @@ def sample_seed(run_seed: int, source_key: str, sample_index: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def noise(seeds: Sequence[int], z_dim: int) -> Float[Tensor, "n z"]:
+def noise(seeds: Sequence[int | tuple[int, ...]], z_dim: int) -> Float[Tensor, "n z"]:
     """One row of standard normal z per seed, each from a generator of its own: a batch does not matter.
 
     NumPy's generator, because it takes seeds of any size; torch's keeps 32 bits, and millions of samples would clash.

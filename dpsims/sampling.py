@@ -1,6 +1,7 @@
 """Which training image comes when: a function of (seed, position), so that a run resumes anywhere at no cost."""
 
 from collections.abc import Iterator
+from itertools import count
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -20,27 +21,45 @@ def balanced_weights(presence: Bool[np.ndarray, "n c"]) -> Float[np.ndarray, " n
 
 
 class StreamSampler(Sampler[tuple[int, int]]):
-    """An endless stream of (image index, position), from any position on.
+    """An endless stream of (image index, position), from any position on, or one rank's slices of it.
 
     Uniform sampling shuffles the images anew for each pass; weighted sampling draws with replacement. The position
-    seeds the sample's augmentation, so that neither workers nor restarts show in a batch.
+    seeds the sample's random numbers, so that neither workers, ranks nor restarts show in a batch.
 
     Args:
         num_images: size of the data set.
         weights: P(image), or None for uniform.
         seed: of the order.
-        start: position of the first item.
+        start: position of the stream's first item.
+        batch_size: of all ranks together, a multiple of their number; rank r takes the r-th slice of every batch.
     """
 
-    def __init__(self, num_images: int, *, weights: Float[np.ndarray, " n"] | None, seed: int, start: int) -> None:
+    def __init__(
+        self,
+        num_images: int,
+        *,
+        weights: Float[np.ndarray, " n"] | None,
+        seed: int,
+        start: int,
+        batch_size: int = 1,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        assert batch_size % ranks == 0
         self.num_images, self.weights, self.seed, self.start = num_images, weights, seed, start
+        self.batch_size, self.rank, self.ranks = batch_size, rank, ranks
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        chunk, skip = divmod(self.start, self.num_images)
-        while True:
-            for offset, index in enumerate(self._order(chunk)[skip:], start=skip):
-                yield int(index), chunk * self.num_images + offset
-            chunk, skip = chunk + 1, 0
+        share = self.batch_size // self.ranks
+        chunk, order = -1, None
+        for item in count():
+            if item % self.batch_size // share != self.rank:
+                continue
+            position = self.start + item
+            if position // self.num_images != chunk:
+                chunk = position // self.num_images
+                order = self._order(chunk)
+            yield int(order[position % self.num_images]), position
 
     def _order(self, chunk: int) -> np.ndarray:
         rng = np.random.default_rng((self.seed, chunk))

@@ -6,7 +6,17 @@ import torch.nn.functional as F
 
 from dpsims.backbone import Backbone
 from dpsims.contrastive import PatchContrast
-from dpsims.losses import class_weights, diversity_loss, fake_loss, info_nce, labelled_loss, mean_distance
+from dpsims.losses import (
+    class_pixels,
+    class_weights,
+    diversity_loss,
+    fake_loss,
+    info_nce,
+    labelled_loss,
+    labelmix_loss,
+    mean_distance,
+    r1_penalty,
+)
 
 # Two images of 1x2 pixels, two classes; one pixel ignored.
 LABELS = torch.tensor([[[0, 0]], [[1, 255]]])
@@ -20,15 +30,20 @@ def logits_of(probabilities: list) -> torch.Tensor:
 LOGITS = logits_of([[[[0.2, 0.5, 0.3], [0.1, 0.8, 0.1]]], [[[0.5, 0.25, 0.25], [0.6, 0.2, 0.2]]]])
 
 
+def weights_of(label_map: torch.Tensor, num_classes: int) -> torch.Tensor:
+    return class_weights(class_pixels(label_map, num_classes), label_map.numel())
+
+
 def test_class_weights_by_hand():
-    weights = class_weights(LABELS, 3)  # 4 pixels; class 0 has 2, class 1 has 1, class 2 is absent
+    assert class_pixels(LABELS, 3).tolist() == [2, 1, 0]
+    weights = weights_of(LABELS, 3)  # 4 pixels; class 0 has 2, class 1 has 1, class 2 is absent
     torch.testing.assert_close(weights, torch.tensor([4 / (2 * 2), 4 / (1 * 2), 0.0]))
     assert (weights[0] * 2 + weights[1] * 1) / 4 == 1
 
 
 def test_weighted_focal_by_hand():
     expected = -(1.0 * 0.5**2 * math.log(0.5) + 1.0 * 0.2**2 * math.log(0.8) + 2.0 * 0.75**2 * math.log(0.25)) / 4
-    loss = labelled_loss(LOGITS, LABELS, class_weights(LABELS, 2), gamma=2.0)
+    loss = labelled_loss(LOGITS, LABELS, weights_of(LABELS, 2), gamma=2.0)
     torch.testing.assert_close(loss, torch.tensor(expected))
 
 
@@ -42,11 +57,35 @@ def test_fake_focal_by_hand():
     torch.testing.assert_close(fake_loss(LOGITS, gamma=2.0), torch.tensor(expected))
 
 
+def test_fake_focal_leaves_out_what_is_not_valid():
+    valid = torch.tensor([[[True, False]], [[False, True]]])
+    expected = -sum((1 - p) ** 2 * math.log(p) for p in (0.2, 0.6)) / 4
+    torch.testing.assert_close(fake_loss(LOGITS, 2.0, valid), torch.tensor(expected))
+
+
+def test_labelmix_by_hand():
+    real, fake = torch.zeros(1, 2, 1, 2), torch.ones(1, 2, 1, 2)
+    mask = torch.tensor([[[True, False]]])  # D of the mix should be 0, 1
+    mixed = torch.tensor([[[[0.5, 1.0]], [[0.0, 3.0]]]])
+    torch.testing.assert_close(labelmix_loss(mixed, real, fake, mask), torch.tensor((0.25 + 0 + 0 + 4) / 4))
+
+
+def test_r1_by_hand():
+    """Logits linear in the image: the gradient is a constant that one can write down."""
+    real = torch.zeros(2, 3, 1, 2, requires_grad=True)
+    red = real[:, :1]
+    logits = torch.cat([-red, 3 * red, 5 * red], dim=1)  # fake, class 0, class 1
+    # Image 1: two pixels of class 0, evidence 4 red each, halved by the mean. Image 2: one of class 1, evidence 6 red.
+    expected = ((2**2 + 2**2) + 6**2) / 2 / 2
+    penalty = r1_penalty(logits, LABELS, real)
+    torch.testing.assert_close(penalty, torch.tensor(float(expected)))
+
+
 def test_gamma_0_is_weighted_cross_entropy():
     torch.manual_seed(0)
     logits, labels = torch.randn(2, 6, 4, 5), torch.randint(0, 5, (2, 4, 5))
     labels[0, 0] = 255
-    weights = class_weights(labels, 5)
+    weights = weights_of(labels, 5)
     target = torch.where(labels == 255, -100, labels + 1)
     reference = F.cross_entropy(logits, target, F.pad(weights, (1, 0)), reduction="sum") / labels.numel()
     torch.testing.assert_close(labelled_loss(logits, labels, weights, gamma=0.0), reference)

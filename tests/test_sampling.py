@@ -1,6 +1,7 @@
 from itertools import islice
 
 import numpy as np
+import pytest
 
 from dpsims.sampling import StreamSampler, balanced_weights
 
@@ -33,3 +34,15 @@ def test_weighted_draws_have_the_weights():
     weights = np.array([0.1, 0.2, 0.7])
     drawn = [index for index, _ in islice(StreamSampler(3, weights=weights, seed=0, start=0), 6000)]
     np.testing.assert_allclose(np.bincount(drawn) / 6000, weights, atol=0.03)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_ranks_share_the_stream_from_any_batch_on(ranks):
+    """Rank r takes the r-th slice of each joint batch, whatever the number of ranks was before."""
+    whole = list(islice(StreamSampler(5, weights=None, seed=1, start=0), 32))
+    streams = [
+        iter(StreamSampler(5, weights=None, seed=1, start=8, batch_size=8, rank=rank, ranks=ranks))
+        for rank in range(ranks)
+    ]
+    joint = [item for _ in range(3) for stream in streams for item in islice(stream, 8 // ranks)]
+    assert joint == whole[8:]

@@ -1,5 +1,6 @@
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,8 +13,11 @@ import yaml
 from PIL import Image
 from tiny_gan import TINY, tiny_config
 
+from dpsims.run_folder import RunFolder
 from dpsims.sample import load_generator
-from dpsims.train import Trainer, train
+from dpsims.train import train
+from dpsims.trainer import Trainer
+from dpsims.validate import Validation
 
 TOOL = Path(__file__).parents[1] / "tools" / "train_gan.py"
 
@@ -137,10 +141,10 @@ def test_each_phase_moves_its_own_net(tiny_root, tmp_path):
     trainer = Trainer(tiny_config(tiny_root, tmp_path / "run"))
     step, batch = trainer.step, next(trainer.batches(0))
     step.tau_diversity = 1.0
-    step.discriminator_loss(batch, trainer.random(0))[0].backward(inputs=trainer.params["D"])
+    step.discriminator_loss(batch, trainer.random())[0].backward(inputs=trainer.params["D"])
     assert all(p.grad is not None for p in trainer.params["D"]) and all(p.grad is None for p in trainer.params["G"])
     grads = [p.grad.clone() for p in trainer.params["D"]]
-    step.generator_loss(batch, trainer.random(1))[0].backward(inputs=trainer.params["G"])
+    step.generator_loss(batch, trainer.random())[0].backward(inputs=trainer.params["G"])
     assert all(p.grad is not None for p in trainer.params["G"])
     assert all(torch.equal(p.grad, grad) for p, grad in zip(trainer.params["D"], grads, strict=True))
 
@@ -149,7 +153,7 @@ def test_terms_of_weight_0_are_not_computed(tiny_root, tmp_path):
     off = ["loss.contrastive.weight=0", "loss.diversity.weight=0"]
     trainer = Trainer(tiny_config(tiny_root, tmp_path / "run", *off))
     assert trainer.step.contrast is None
-    _, terms = trainer.step.generator_loss(next(trainer.batches(0)), trainer.random(1))
+    _, terms = trainer.step.generator_loss(next(trainer.batches(0)), trainer.random())
     assert set(terms) == {"Loss/G/adversarial"}
 
 
@@ -173,3 +177,85 @@ def test_user_errors_are_one_line(tmp_path):
     nowhere = run_tool(f"data.root={tmp_path}/nowhere", f"out={tmp_path}/run")
     assert nowhere.returncode == 1 and nowhere.stderr.startswith("error: data.root: no such folder")
     assert not (tmp_path / "run").exists()
+
+
+VALIDATED = [*INTERVALS, "validation.every_kimg=0.004", "run.total_kimg=0.012"]
+
+
+@pytest.fixture(scope="module")
+def validated(tiny_root, tmp_path_factory) -> Path:
+    return train(tiny_config(tiny_root, tmp_path_factory.mktemp("validated") / "run", *VALIDATED))
+
+
+def test_validation_keeps_the_best_snapshot(validated):
+    found = [row for row in rows(validated) if "FID/tf_efficientnet_lite0" in row]
+    assert [row["images_seen"] for row in found] == [4, 8, 12]
+    assert {"KID/tf_efficientnet_lite0"} < set(found[0])
+    best = min(found, key=lambda row: row["FID/tf_efficientnet_lite0"])
+    assert checkpoint(validated)["best"] == {
+        "value": best["FID/tf_efficientnet_lite0"],
+        "images_seen": best["images_seen"],
+    }
+    assert load_generator(validated / "best").images_seen == best["images_seen"]
+
+
+def test_how_often_one_looks_does_not_show_in_the_weights(straight, tiny_root, tmp_path):
+    seldom = ["run.log_kimg=1", "run.sample_kimg=1", "run.checkpoint_kimg=1", "validation.every_kimg=0.03"]
+    train(tiny_config(tiny_root, tmp_path / "run", *seldom, "run.total_kimg=0.04"))
+    one, other = checkpoint(straight), checkpoint(tmp_path / "run")
+    assert all(equal(one[key], other[key]) for key in ("G", "D", "contrast", "ema", "optimizers", "rng"))
+
+
+def test_early_stop(tiny_root, tmp_path, monkeypatch):
+    """It does not get better from here on, and two validations later training is over, for good."""
+    figures = iter([5.0, 4.0, 4.5, 6.0, 1.0])
+    monkeypatch.setattr(Validation, "figures", lambda self, G: {self.key: next(figures)})
+    options = [*INTERVALS, "validation.every_kimg=0.002", "validation.patience_kimg=0.004", "run.total_kimg=0.02"]
+    config = tiny_config(tiny_root, tmp_path / "run", *options)
+    train(config)
+    assert checkpoint(tmp_path / "run")["images_seen"] == 8
+    assert checkpoint(tmp_path / "run")["best"] == {"value": 4.0, "images_seen": 4}
+    assert load_generator(tmp_path / "run" / "best").images_seen == 4
+    train(config)
+    assert checkpoint(tmp_path / "run")["images_seen"] == 8 and next(figures) == 1.0
+
+
+def test_checkpoints_and_snapshots_are_kept_for_good(tiny_root, tmp_path):
+    options = ["run.keep_kimg=0.004", "run.total_kimg=0.01", "loss.diversity.tau=1"]
+    folder = train(tiny_config(tiny_root, tmp_path / "run", *options))
+    assert sorted(kept.name for kept in (folder / "kept").iterdir()) == ["000000004", "000000008"]
+    assert load_generator(folder / "kept" / "000000004").images_seen == 4
+    state = torch.load(folder / "kept" / "000000004" / "checkpoint.pt", weights_only=True)
+    assert state["images_seen"] == 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_twenty_kills_at_random_moments_lose_nothing(tiny_root, tmp_path):
+    """SIGKILL anywhere, also while it starts and while it writes; in the end all is as in a run without."""
+    out, moments = tmp_path / "run", random.Random(0)
+    options = ["run.log_kimg=0.01", "run.sample_kimg=0.04", "run.checkpoint_kimg=0.002", "run.total_kimg=0.16"]
+    straight = train(tiny_config(tiny_root, tmp_path / "straight", *options))
+    command = [sys.executable, TOOL, f"data.root={tiny_root}", f"out={out}", *TINY, *options]
+    seen = 0
+    for kill in range(20):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        file = out / "checkpoint.pt"
+        before, deadline = file.stat().st_mtime_ns if file.exists() else 0, time.monotonic() + 120
+        patient = kill % 5 > 0  # until it has trained; one of five lives ends at any moment of its start
+        while patient and time.monotonic() < deadline:
+            if file.exists() and file.stat().st_mtime_ns != before:
+                break
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.5 if patient else 8))
+        assert process.poll() is None, "it was still training"
+        process.kill()
+        process.wait()
+        state = RunFolder(tiny_config(tiny_root, out, *options)).load_checkpoint()
+        assert state is None or state["images_seen"] >= seen, "what was trained is not lost"
+        seen = 0 if state is None else state["images_seen"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    one, other = checkpoint(straight), checkpoint(out)
+    assert all(equal(one[key], other[key]) for key in one)
+    assert rows(out)[-1] == rows(straight)[-1]
+    assert (out / "generator.safetensors").read_bytes() == (straight / "generator.safetensors").read_bytes()

@@ -24,6 +24,7 @@ TINY = [
     "run.batch_size=2",
     "run.sample_maps=2",
     "run.sample_noises=2",
+    "validation.every_kimg=null",
 ]
 
 

@@ -16,7 +16,7 @@ from augment.synthesize import IMAGE_FORMATS, Settings, synthesize
 from dpsims.grid import save_grid
 from dpsims.hardware import PRECISIONS, pick_device, use_bf16
 from dpsims.labels import LabelSpace, read_label_map
-from dpsims.sample import load_generator, replace
+from dpsims.sample import load_generator
 
 EXAMPLE = """
 example: eight images for each training label map of CamVid, by the generator that train_gan.py left in runs/camvid
@@ -88,9 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
     sheet = arguments.out / "samples.png"
-    part = sheet.with_name("samples.part.png")
-    save_grid(part, contact_sheet(arguments.out, snapshot.space))
-    replace(part, sheet)
+    save_grid(sheet, contact_sheet(arguments.out, snapshot.space))
     made, size = totals["by_status"][OK] - skipped, totals["bytes"] / 1e9
     print(f"made: {made} images; there already: {skipped}; {size:.2g} GB in {totals['shards']} shards")
     for status, count in totals["by_status"].items():

@@ -1,0 +1,89 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_gan import TINY
+from torch import nn
+
+from dpsims import distributed
+
+TESTS = Path(__file__).parent
+TOOL = TESTS.parent / "tools" / "train_gan.py"
+EVERYTHING = [
+    "run.batch_size=4",
+    "discriminator.backbone.name=convnext_atto",  # smooth: at kinks rounding noise would become visible
+    "discriminator.backbone.pretrained=false",
+    "discriminator.augment=[color,translation,cutout]",
+    "loss.labelmix.weight=1",
+    "loss.r1.weight=1",
+    "loss.r1.every=2",
+    "generator.gate_init=0.2",
+    "generator.instances=true",
+]
+
+
+def torchrun(ranks: int) -> list[object]:
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", ranks]
+
+
+def run(*command: object) -> subprocess.CompletedProcess:
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=TESTS)
+
+
+def test_synchronized_batch_norm_is_batch_norm(monkeypatch):
+    """On one rank; two of them are in the next test."""
+    torch.manual_seed(0)
+    x, gradient = torch.randn(4, 3, 5, 6) * 2 + 1, torch.randn(4, 3, 5, 6)
+    plain, synchronized = nn.BatchNorm2d(3), nn.Sequential(nn.BatchNorm2d(3))
+    with monkeypatch.context() as patch:
+        patch.setattr(distributed.dist, "is_initialized", lambda: True)
+        distributed.synchronize_batch_norm(synchronized, torch.device("cpu"))
+    assert type(synchronized[0]) is distributed.CPUSyncBatchNorm
+    results = []
+    for norm in (plain, synchronized[0]):
+        norm.weight.data, norm.bias.data = torch.tensor([1.0, 2.0, 0.5]), torch.tensor([0.1, 0.2, 0.3])
+        leaf = x.clone().requires_grad_()
+        norm(leaf).backward(gradient)
+        results.append([leaf.grad, norm.weight.grad, norm(x), norm.running_mean, norm.running_var, norm.eval()(x)])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(b, a)
+
+
+def test_two_ranks_equal_one_process_on_the_joint_batch(tiny_root, tmp_path):
+    """All losses on, to what single precision gives through three steps of ill-conditioned little nets."""
+    for ranks in (1, 2):
+        done = run(*torchrun(ranks), TESTS / "joint_steps.py", tiny_root, tmp_path / str(ranks), *EVERYTHING)
+        assert done.returncode == 0, done.stderr
+    one, two = (torch.load(tmp_path / name / "joint.pt", weights_only=True) for name in ("1", "2"))
+    assert two["tau"] == pytest.approx(one["tau"], rel=1e-5)
+    for a, b in zip(one["logs"], two["logs"], strict=True):
+        assert b == pytest.approx(a, rel=1e-3)
+    assert "Loss/D/r1" in one["logs"][0] and "Loss/D/labelmix" in one["logs"][0]
+    for net, moved in one["moved"].items():
+        for kind in ("weight", "bias", "original", "running_mean", "running_var", "_u"):
+            here = [(value, two["moved"][net][key]) for key, value in moved.items() if key.endswith(kind)]
+            if here:
+                a, b = (torch.cat([pair[i].double().flatten() for pair in here]) for i in (0, 1))
+                assert a.norm() > 0 and (a - b).norm() < 0.01 * a.norm(), f"{net} {kind}"
+
+
+def test_torchrun_trains_and_one_process_goes_on(tiny_root, tmp_path):
+    """From the same command and folder; the first rank alone writes."""
+    out = tmp_path / "run"
+    options = [TOOL, f"data.root={tiny_root}", f"out={out}", *TINY, "run.log_kimg=0.004", "run.checkpoint_kimg=0.004"]
+    two = run(*torchrun(2), *options, "run.total_kimg=0.008")
+    assert two.returncode == 0, two.stderr
+    assert two.stdout.count("done: ") == 1 and "device cpu and 1 more" in two.stdout
+    one = run(sys.executable, *options, "run.total_kimg=0.012")
+    assert one.returncode == 0 and "goes on at 0.008" in one.stdout, one.stderr
+    rows = [json.loads(line)["images_seen"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert rows == [4, 8, 12]
+
+
+def test_a_batch_that_does_not_divide_is_an_error(tiny_root, tmp_path):
+    failed = run(*torchrun(2), TOOL, f"data.root={tiny_root}", f"out={tmp_path}/run", *TINY, "run.batch_size=3")
+    assert failed.returncode != 0
+    assert "run.batch_size=3 is the images of all 2 processes together" in failed.stderr
