@@ -167,6 +167,12 @@ def test_instances_and_image_space_diversity_train(tiny_root, tmp_path):
     assert load_generator(folder).instances
 
 
+def test_bf16_trains(tiny_root, tmp_path):
+    options = ["run.precision=bf16", "run.activation_checkpointing=true", "loss.r1.weight=1", "loss.labelmix.weight=1"]
+    folder = train(tiny_config(tiny_root, tmp_path / "run", *options, "run.total_kimg=0.004"))
+    assert load_generator(folder).images_seen == 4
+
+
 def run_tool(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, TOOL, *arguments], capture_output=True, text=True)
 

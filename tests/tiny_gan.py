@@ -22,6 +22,7 @@ TINY = [
     "loss.contrastive.strides=[4,8]",
     "loss.contrastive.embedding_dim=8",
     "run.batch_size=2",
+    "run.precision=fp32",  # on every machine
     "run.sample_maps=2",
     "run.sample_noises=2",
     "validation.every_kimg=null",
