@@ -11,6 +11,8 @@ from dataclasses import dataclass
 class DataConfig:
     name: str
     root: str
+    layout: str
+    label_space: str | None
     train_split: str
     val_split: str | None
     height: int
