@@ -16,6 +16,8 @@ def build_dataset(config: TrainConfig, split: str, *, augment: bool) -> FolderDa
     data: DataConfig = config.data
     return FolderDataset(
         root=Path(data.root),
+        layout=data.layout,
+        label_space=data.label_space,
         split=split,
         height=data.height,
         width=data.width,

@@ -32,6 +32,8 @@ ABOVE_0 = (
 class DataConfig:
     name: str
     root: str
+    layout: str
+    label_space: str | None
     train_split: str
     val_split: str | None
     height: int

@@ -1,51 +1,20 @@
-"""Images with label maps from the generic layout, ROOT/{train,val,test}/{images,labels}/NAME.{jpg,png}."""
+"""Images with label maps of a split, and instance offsets where asked for, as training takes them."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from dpsims.frame import fit
-from dpsims.instances import centre_offsets, read_instances
-from dpsims.labels import IGNORE_INDEX, LabelSpace, load_label_space, read_label_map
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One labelled image on disk; `key` is its name without suffix."""
-
-    key: str
-    image: Path
-    label: Path
-
-    @property
-    def instances(self) -> Path:
-        return self.label.parent.parent / "instances" / f"{self.key}.png"
-
-
-def find_pairs(root: Path, split: str) -> list[Pair]:
-    """The labelled images of a split, by name. A missing folder or half of a pair is a ValueError that names it."""
-    images, labels = root / split / "images", root / split / "labels"
-    for folder in (images, labels):
-        if not folder.is_dir():
-            raise ValueError(f"no such folder: {folder} (the layout is ROOT/{{train,val,test}}/{{images,labels}})")
-    image_files = {f.stem: f for f in sorted(images.iterdir()) if f.suffix.lower() in IMAGE_SUFFIXES}
-    label_files = {f.stem: f for f in sorted(labels.iterdir()) if f.suffix.lower() == ".png"}
-    for kind, lonely in (("label", image_files.keys() - label_files), ("image", label_files.keys() - image_files)):
-        if lonely:
-            raise ValueError(f"{root / split}: {len(lonely)} files without their {kind}, such as {min(lonely)!r}")
-    if not image_files:
-        raise ValueError(f"{images} holds no images ({', '.join(IMAGE_SUFFIXES)})")
-    return [Pair(key, image_files[key], label_files[key]) for key in sorted(image_files)]
+from dpsims.instances import InstanceMaps, centre_offsets
+from dpsims.labels import IGNORE_INDEX, UNREADABLE, LabelSpace, find_label_space, read_label_map
+from dpsims.layouts import Pair, find_instances, find_layout, find_pairs
 
 
 class FolderDataset(Dataset):
@@ -55,12 +24,14 @@ class FolderDataset(Dataset):
     [-1, 1], "label_map": (H, W) int64} and, with `instances`, "offsets": (2, H, W) float32.
 
     Args:
-        root, split: where the generic layout is, and which part of it.
+        root, split: where the data set is, and which part of it.
+        layout: how its folders and files are named (`dpsims/layouts.py`).
+        label_space: its classes (`dpsims/label_spaces`); None is ROOT/meta.json.
         height, width: of the items, in pixels.
         flip: mirror half of the items.
         zoom_range: each item covers the size 1 to `zoom_range` times, and is cropped at random.
         augment: False crops the centre at zoom 1 and does not flip (validation).
-        instances: also read ROOT/SPLIT/instances/NAME.png (16-bit ids, 0 = none).
+        instances: also read the instance maps.
         seed: of the augmentation.
     """
 
@@ -76,20 +47,30 @@ class FolderDataset(Dataset):
         augment: bool,
         instances: bool,
         seed: int,
+        layout: str = "generic",
+        label_space: str | None = None,
     ) -> None:
         if zoom_range < 1:
             raise ValueError(f"data.zoom_range is at least 1, not {zoom_range}")
         if not root.is_dir():
             raise ValueError(f"data.root: no such folder: {root}")
-        self.pairs = find_pairs(root, split)
-        if not (root / "meta.json").is_file():
-            raise ValueError(f'{root / "meta.json"} is missing: it names the classes ({{"classes": ["sky", …]}})')
-        self.space: LabelSpace = load_label_space(root / "meta.json")
+        self.pairs: list[Pair] = find_pairs(root, split, layout)
+        self.space: LabelSpace = find_label_space(label_space, root)
         self.size = (height, width)
         self.flip, self.zoom_range, self.augment = flip, zoom_range, augment
-        self.instances, self.seed = instances, seed
-        if instances and not self.pairs[0].instances.is_file():
-            raise ValueError(f"generator.instances=true, but there is no {self.pairs[0].instances}")
+        self.seed = seed
+        self.instances: InstanceMaps | None = None
+        if instances:
+            self.instances = find_instances(root, split, layout)
+            if self.instances is None:
+                source = find_layout(layout).instance_source.replace("SPLIT", split)
+                raise ValueError(f"generator.instances=true, but {root} has no {source}")
+            lacking = [pair.key for pair in self.pairs if pair.key not in self.instances]
+            if lacking:
+                raise ValueError(
+                    f"generator.instances=true, but {len(lacking)} of {len(self)} images of {root}, split {split}, "
+                    f"have no instance map, such as {lacking[0]!r}"
+                )
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -114,8 +95,8 @@ class FolderDataset(Dataset):
             "real": to_float(place_in_frame(image, Image.Resampling.BICUBIC)),
             "label_map": torch.from_numpy(place_in_frame(label_map, Image.Resampling.NEAREST).astype(np.int64)),
         }
-        if self.instances:
-            instances = place_in_frame(read_instances(pair.instances, image.size), Image.Resampling.NEAREST)
+        if self.instances is not None:
+            instances = place_in_frame(self.instances.read(pair.key, image.size), Image.Resampling.NEAREST)
             sample["offsets"] = torch.from_numpy(centre_offsets(instances))  # of what the frame shows
         return sample
 
@@ -132,11 +113,11 @@ class FolderDataset(Dataset):
 
 
 def read_image(file: Path) -> Image.Image:
-    """An image file as RGB; a ValueError names a file that is none."""
+    """An image file as RGB, whatever it is stored as; a ValueError names a file that is none."""
     try:
         with Image.open(file) as image:
             return image.convert("RGB")
-    except (UnidentifiedImageError, OSError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"image cannot be read ({error}): {file}") from error
 
 

@@ -20,9 +20,11 @@ def fit(
         position: of the crop, (vertical, horizontal), each 0..1; the default is the centre.
     """
     scale = zoom * max(height / image.height, width / image.width)
-    box_height, box_width = height / scale, width / scale  # in pixels of the source
+    # In pixels of the source; bounded, because rounding may leave the image by 1e-13, which Pillow refuses.
+    box_height, box_width = min(height / scale, image.height), min(width / scale, image.width)
     top, left = position[0] * (image.height - box_height), position[1] * (image.width - box_width)
-    return image.resize((width, height), resample, box=(left, top, left + box_width, top + box_height))
+    bottom, right = min(top + box_height, image.height), min(left + box_width, image.width)
+    return image.resize((width, height), resample, box=(left, top, right, bottom))
 
 
 def fit_label_map(label_map: UInt8[np.ndarray, "h w"], height: int, width: int) -> UInt8[np.ndarray, "H W"]:

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 IGNORE_INDEX = 255
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises for broken files
+LABEL_SPACES = Path(__file__).parent / "label_spaces"  # tables of official data sets: NAME.json
 
 
 def default_palette(num_classes: int) -> tuple[tuple[int, int, int], ...]:
@@ -27,6 +29,14 @@ def default_palette(num_classes: int) -> tuple[tuple[int, int, int], ...]:
                 rgb[channel] |= ((label >> (3 * bit + channel)) & 1) << (7 - bit)
         colours.append(tuple(rgb))
     return tuple(colours)
+
+
+class LabelMapError(ValueError):
+    """A label map that cannot be used. `kind` says why: it is "unreadable", of another "mode", or its "ids" are."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,8 @@ class LabelSpace:
         if repeated:
             raise ValueError(f"class names must differ; repeated: {sorted(repeated)}")
         for raw, label in (self.raw_to_id or {}).items():
+            if not 0 <= raw <= 255:
+                raise ValueError(f"raw ids are 0 to 255, not {raw}")
             if label != IGNORE_INDEX and not 0 <= label < self.num_classes:
                 raise ValueError(f"raw id {raw} maps to {label}, but there are {self.num_classes} classes")
 
@@ -61,11 +73,13 @@ class LabelSpace:
 
     @classmethod
     def from_meta(cls, meta: dict, source: str = "meta.json") -> "LabelSpace":
-        """From the keys `classes`, `palette` and `ignore_index` of a generic data set's `meta.json`."""
+        """From the keys `classes`, `palette`, and `ignore_index` or `raw_to_id`, of a data set's `meta.json`."""
         if not meta.get("classes"):
             raise ValueError(f"{source} names no `classes`")
         classes = tuple(meta["classes"])
         palette = tuple(tuple(colour) for colour in meta.get("palette") or default_palette(len(classes)))
+        if "raw_to_id" in meta:
+            return cls(classes, palette, {int(raw): label for raw, label in meta["raw_to_id"].items()})
         ignore = meta.get("ignore_index", IGNORE_INDEX)
         if ignore < len(classes):
             raise ValueError(f"{source}: ignore_index {ignore} is also the id of class {classes[ignore]!r}")
@@ -90,9 +104,11 @@ class LabelSpace:
         label_map = lut[raw]
         if label_map.min() < 0:
             unknown = sorted(int(i) for i in np.unique(raw[label_map < 0]))
-            raise ValueError(
-                f"label map has ids {unknown[:8]} outside the {self.num_classes} classes "
-                f"(ignore_index={IGNORE_INDEX}): {source}"
+            listed = str(unknown[:8]) if len(unknown) <= 8 else f"{str(unknown[:8])[:-1]}, …]"
+            raise LabelMapError(
+                "ids",
+                f"label map has ids {listed} outside the {self.num_classes} classes "
+                f"(ignore_index={IGNORE_INDEX}): {source}",
             )
         return label_map.astype(np.uint8)
 
@@ -103,8 +119,20 @@ class LabelSpace:
         return lut[label_map]
 
 
+def find_label_space(name: str | None, root: Path) -> LabelSpace:
+    """A label space of an official data set by name; None is what `root`/meta.json says."""
+    if name is not None:
+        names = sorted(file.stem for file in LABEL_SPACES.glob("*.json"))
+        if name not in names:
+            raise ValueError(f"data.label_space is one of {', '.join(names)}, or null for meta.json, not {name!r}")
+        return load_label_space(LABEL_SPACES / f"{name}.json")
+    if not (root / "meta.json").is_file():
+        raise ValueError(f'{root / "meta.json"} is missing: it names the classes ({{"classes": ["sky", …]}})')
+    return load_label_space(root / "meta.json")
+
+
 def load_label_space(meta_file: Path) -> LabelSpace:
-    """The label space of a generic data set's `meta.json`."""
+    """The label space that a JSON file describes (`LabelSpace.from_meta`)."""
     try:
         meta = json.loads(meta_file.read_text())
     except json.JSONDecodeError as error:
@@ -117,11 +145,11 @@ def read_label_map(file: Path | bytes, space: LabelSpace, source: str | None = N
     source = source or str(file)
     try:
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
-            if image.mode not in ("L", "P"):
-                raise ValueError(f"a label map is an 8-bit PNG of mode L or P, not {image.mode!r}: {source}")
-            raw = np.array(image)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"label map cannot be read ({error}): {source}") from error
+            mode, raw = image.mode, np.array(image)
+    except UNREADABLE as error:
+        raise LabelMapError("unreadable", f"label map cannot be read ({error}): {source}") from error
+    if mode not in ("L", "P"):
+        raise LabelMapError("mode", f"a label map is an 8-bit PNG of mode L or P, not {mode!r}: {source}")
     return space.from_raw(raw, source)
 
 

@@ -61,6 +61,19 @@ def test_fit_covers_and_crops_the_centre():
     np.testing.assert_array_equal(np.array(right)[0], [4, 5, 6, 7])
 
 
+@pytest.mark.parametrize("size", [(480, 360), (683, 512), (640, 427), (33, 77)])
+def test_fit_stays_in_the_image_whatever_the_rounding(size):
+    """480 / (480 / 352) · 352 / 480 is more than 1 by a bit or two."""
+    picture, rng = Image.new("L", size), np.random.default_rng(0)
+    for height, width in ((256, 352), (256, 512), (64, 96), (96, 128), (256, 256)):
+        for _ in range(50):
+            position = tuple(rng.uniform(size=2))
+            assert fit(picture, height, width, resample=Image.Resampling.NEAREST, position=position).size == (
+                width,
+                height,
+            )
+
+
 def test_fit_label_map_by_hand():
     label_map = np.arange(8, dtype=np.uint8).reshape(2, 4)
     assert fit_label_map(label_map, 2, 2).tolist() == [[1, 2], [5, 6]]

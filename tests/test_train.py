@@ -265,3 +265,14 @@ def test_twenty_kills_at_random_moments_lose_nothing(tiny_root, tmp_path):
     assert all(equal(one[key], other[key]) for key in one)
     assert rows(out)[-1] == rows(straight)[-1]
     assert (out / "generator.safetensors").read_bytes() == (straight / "generator.safetensors").read_bytes()
+
+
+def test_a_run_is_mirrored_to_wandb_as_one_run(tiny_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    options = ["run.wandb=tests", "loss.diversity.tau=1", "run.log_kimg=0.002"]
+    for kimg in ("0.002", "0.004"):
+        folder = train(tiny_config(tiny_root, tmp_path / "run", *options, f"run.total_kimg={kimg}"))
+    run_id = (folder / "wandb_id.txt").read_text()
+    files = sorted((folder / "wandb").glob(f"offline-run-*-{run_id}/run-{run_id}.wandb"))
+    assert len(files) == 2
+    assert b"Loss/G/adversarial" in files[0].read_bytes() and b"Diversity/z" in files[1].read_bytes()
