@@ -25,8 +25,8 @@ def pick_device(name: str) -> torch.device:
 def use_bf16(device: torch.device, precision: str) -> bool:
     """Whether to autocast to bf16: under "bf16", and under "auto" where the hardware multiplies matrices in it.
 
-    That is CUDA from Ampere on, and CPUs with AMX or AVX512-BF16 (one training step at 96x128 on one core of an AMD EPYC
-    that has the second alone: 1.5 times faster than fp32). fp16 is no choice: UNet discriminators go NaN under it.
+    That is CUDA from Ampere on, and CPUs with AMX or AVX512-BF16 (with the second alone, on one core of an AMD EPYC, a
+    training step at 96x128 is 1.5 times faster than in fp32). fp16 is no choice: UNet discriminators go NaN under it.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")

@@ -109,11 +109,15 @@ class Output:
         return file
 
     def save_snapshot(self, folder: Path) -> None:
+        """The averaged generator with where it comes from."""
         trainer, config = self.trainer, self.trainer.config
         training = {
             "images_seen": trainer.images_seen,
             "data": config.data.name,
+            "train_images": len(trainer.train_set),
             "seed": config.seed,
+            "tau_diversity": trainer.step.tau_diversity,
+            "backbone": config.discriminator.backbone.name,
             "dpsims": dpsims.__version__,
             "torch": torch.__version__,
         }

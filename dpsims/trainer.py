@@ -54,6 +54,11 @@ class Trainer:
         self.space = self.train_set.space
         self.val_set = build_dataset(config, config.data.val_split or config.data.train_split, augment=False)
         state = self.folder.load_checkpoint()
+        at = None if state is None else state["images_seen"]
+        if distributed.from_first(at) != at:
+            raise ValueError(
+                f"out={config.out} is not the folder that the first process sees; all machines must share it"
+            )
         self.weights = self._sampling_weights() if state is None else self._saved_weights(state["sampler"])
 
         self.bf16 = use_bf16(self.device, config.run.precision)

@@ -66,6 +66,7 @@ def write_gan(folder: Path, rng: np.random.Generator) -> None:
         }
         for seen, rate in ((100, 3.0), (200, 5.0))
     ]
+    rows.append({"images_seen": 200, "FID/some_net": 5.0})  # a validation
     (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for seen in STAGES:
         cells = [[rng.integers(0, 255, (32, 64, 3), np.uint8) for _ in range(4)] for _ in range(2)]
@@ -151,7 +152,7 @@ def test_the_job_in_numbers(report):
     gan = numbers["gan"]
     assert gan["parameters"] == sum(p.numel() for p in Generator(**ARCHITECTURE).parameters())
     assert (gan["images_seen"], gan["images_per_second"]) == (200, 4.0)
-    assert gan["log"]["images_seen"] == [100, 200] and gan["log"]["Loss/D/fake"] == [0.5, 0.5]
+    assert gan["log"]["Loss/D/fake"] == {"images_seen": [100, 200], "value": [0.5, 0.5]}
     assert numbers["seconds"] == 125.0
     curves = numbers["segmenters"][0]
     assert curves["iterations"] == 40

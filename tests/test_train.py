@@ -63,6 +63,15 @@ def test_run_folder(straight):
     ]  # fmt: skip
     assert Image.open(straight / "samples" / "000000040.png").size == (4 * 64 + 3 * 2, 2 * 32 + 2)
     assert load_generator(straight).images_seen == 40
+    training = json.loads((straight / "generator.json").read_text())["training"]
+    assert {key: training[key] for key in ("data", "train_images", "seed", "backbone", "images_seen")} == {
+        "data": "generic",
+        "train_images": 10,
+        "seed": 0,
+        "backbone": "tf_efficientnet_lite0",
+        "images_seen": 40,
+    }
+    assert training["tau_diversity"] == checkpoint(straight)["tau_diversity"]
     assert not list(straight.glob("*.tmp"))
 
 

@@ -1,7 +1,6 @@
 """The report on generators side by side: `report.json` holds every number, `report.html` is a page to look at."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from augment.report.charts import Line, line_chart
 from augment.report.gan_pictures import Block
 from augment.report.machine import describe_machine
 from augment.report.page import render
+from augment.report.training_log import Curves, read_training_log
 from augment.report.wording import NOTHING, count, number
 from augment.shards import write_text
 from dpsims.sample import Snapshot
@@ -142,21 +142,9 @@ def flatten(options: dict, path: str = "") -> dict:
     return flat
 
 
-def read_log(run: Path) -> dict[str, dict[str, list]]:
-    """The curves of a run folder's `log.jsonl` by key: when (images seen) and what; empty where there is none."""
-    file = run / "log.jsonl"
-    curves: dict[str, dict[str, list]] = {}
-    for line in file.read_text().splitlines() if file.is_file() else ():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # cut short: the run goes on, or was killed
-        for key, value in row.items():
-            if key.partition("/")[0] in CURVES and isinstance(value, int | float) and math.isfinite(value):
-                curve = curves.setdefault(key, {"images_seen": [], "value": []})
-                curve["images_seen"].append(row["images_seen"])
-                curve["value"].append(value)
-    return curves
+def read_log(run: Path) -> Curves:
+    """The curves of a run folder that are drawn."""
+    return {key: curve for key, curve in read_training_log(run).items() if key.partition("/")[0] in CURVES}
 
 
 def option_differences(options: dict[str, dict | None]) -> dict[str, dict[str, object]]:

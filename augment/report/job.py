@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean
 
 from augment.report.scores import Scores, compare, headline, mean_of, read_scores, sentence
+from augment.report.training_log import read_training_log
 from augment.shards import MANIFEST, OK, read_manifest
 from dpsims.sample import load_generator
 
@@ -133,11 +134,11 @@ def count_images(folder: Path) -> int:
 
 
 def describe_gan(run: Path) -> dict:
-    """The generator's size and provenance, and the log of its training as columns."""
+    """The generator's size and provenance, and the log of its training as curves."""
     snapshot = load_generator(run)
-    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    if not rows:
-        raise ValueError(f"{run / 'log.jsonl'} is empty: the GAN has not trained")
+    log = read_training_log(run)
+    if not log:
+        raise ValueError(f"{run / 'log.jsonl'} is missing or empty: the GAN has not trained")
     return {
         "parameters": sum(parameter.numel() for parameter in snapshot.generator.parameters()),
         "height": snapshot.height,
@@ -145,8 +146,8 @@ def describe_gan(run: Path) -> dict:
         "images_seen": snapshot.images_seen,
         "sha256": snapshot.sha256,
         "training": json.loads((run / "generator.json").read_text())["training"],
-        "images_per_second": fmean(row["images_per_second"] for row in rows),
-        "log": {name: [row[name] for row in rows] for name in rows[-1]},
+        "images_per_second": fmean(log["images_per_second"]["value"]),
+        "log": log,
     }
 
 

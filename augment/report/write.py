@@ -8,6 +8,7 @@ from augment.report.gallery import shard_gallery, training_gallery
 from augment.report.job import ARMS, MIXED, REAL, read_job
 from augment.report.page import render
 from augment.report.scores import MIN_SEEDS
+from augment.report.training_log import Curves
 from augment.shards import write_text
 from dpsims.labels import LabelSpace
 
@@ -74,13 +75,13 @@ def class_chart(classes: list[dict]) -> str:
     )
 
 
-def gan_charts(log: dict) -> list[str]:
+def gan_charts(log: Curves) -> list[str]:
     """The losses of the discriminator and of the generator, by images seen."""
     charts = []
     for net, title in (("D", "Discriminator's losses"), ("G", "Generator's losses")):
         terms = [name for name in log if name.startswith(f"Loss/{net}/")]
         lines = [
-            Line(name.rpartition("/")[2], log["images_seen"], log[name], f"line-{index}")
+            Line(name.rpartition("/")[2], log[name]["images_seen"], log[name]["value"], f"line-{index}")
             for index, name in enumerate(terms, start=1)
         ]
         charts.append(line_chart(lines, "images seen", title))
