@@ -67,7 +67,7 @@ def create_features(
     if image_size is not None and cfg is not None and cfg.fixed_input_size:
         options["img_size"] = image_size
 
-    if not pretrained:
+    if not pretrained or torch.get_default_device().type == "meta":  # which has no room for any weights
         return timm.create_model(name, pretrained=False, **options)
     if weights is not None:
         if not Path(weights).is_file():
