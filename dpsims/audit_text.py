@@ -53,11 +53,12 @@ def _classes(audit: Audit, space: LabelSpace) -> str:
     heading = "classes: share of the labelled pixels, and images with it"
     if any(split.with_instances for split in audit.splits):
         heading += "; [share of its pixels that belong to an instance]"
-    if space.num_classes > ALL_CLASSES:
-        labels = sorted(labels, key=lambda label: train.class_share[label])[:RAREST]
-        heading += f"\nthe {RAREST} rarest of {space.num_classes} (all of them in audit.json)"
-    rows = [["class", *(split.name for split in audit.splits)]]
     presence = [split.presence.sum(axis=0) for split in audit.splits]
+    if space.num_classes > ALL_CLASSES:
+        labels = [label for label in labels if presence[0][label]]
+        labels = sorted(labels, key=lambda label: train.class_share[label])[:RAREST]
+        heading += f"\nthe rarest of those in {train.name}, of {space.num_classes} classes (all of them in audit.json)"
+    rows = [["class", *(split.name for split in audit.splits)]]
     for label in labels:
         row = [space.classes[label]]
         for split, images in zip(audit.splits, presence, strict=True):
@@ -83,7 +84,7 @@ def describe_work(work: Work, rates: Rates, config: TrainConfig, device_memory: 
     lines = [
         f"estimate, not a measurement: training on {device} in {precision}, run.batch_size={size}",
         f"  parameters  {nets}",
-        f"  memory      {peak} at the peak of a step, {held} of it all the time; the device has {total}",
+        f"  memory      {peak} of tensors at the peak of a step, {held} of it all the time; the device has {total}",
         f"  work        {work.flops / 1e12:.3g} TFLOP and {_size(work.moved_bytes)} read and written, a step",
         f"  time        {seconds:.{1 if seconds >= 10 else 2}f} s a step, {size / seconds:.3g} images/s; "
         f"{_duration(hours)} for run.total_kimg={config.run.total_kimg:g}",
