@@ -116,9 +116,12 @@ def read_image(file: Path) -> Image.Image:
     """An image file as RGB, whatever it is stored as; a ValueError names a file that is none."""
     try:
         with Image.open(file) as image:
-            return image.convert("RGB")
+            mode, rgb = image.mode, image.convert("RGB")
     except UNREADABLE as error:
         raise ValueError(f"image cannot be read ({error}): {file}") from error
+    if mode.startswith(("I", "F")):  # Pillow would cut off what is above 255
+        raise ValueError(f"image has more than 8 bits a channel (mode {mode!r}): {file}")
+    return rgb
 
 
 def to_float(image: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "3 h w"]:

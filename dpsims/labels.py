@@ -32,7 +32,7 @@ def default_palette(num_classes: int) -> tuple[tuple[int, int, int], ...]:
 
 
 class LabelMapError(ValueError):
-    """A label map that cannot be used. `kind` says why: it is "unreadable", of another "mode", or its "ids" are."""
+    """A label map that cannot be used. `kind` says why: "unreadable", "mode" (not 8-bit) or "ids" (no class' own)."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)

@@ -82,6 +82,12 @@ def find_instances(root: Path, split: str, layout: str = "generic") -> InstanceM
     return find_layout(layout).instances(root, split)
 
 
+def has_split(root: Path, split: str, layout: str = "generic") -> bool:
+    """Whether there are folders of images and of label maps for it."""
+    found = find_layout(layout)
+    return all(files.folder(root, split) is not None for files in (found.images, found.labels))
+
+
 def find_pairs(root: Path, split: str, layout: str = "generic") -> list[Pair]:
     """The labelled images of a split, by key. A missing folder or half of a pair is a ValueError that names it."""
     images, labels = find_images(root, split, layout), find_labels(root, split, layout)

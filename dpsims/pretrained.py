@@ -64,7 +64,7 @@ def create_features(
     cfg = timm.models.get_pretrained_cfg(name)
     if image_size is not None and cfg is not None and cfg.fixed_input_size:
         options["img_size"] = image_size
-    if not pretrained:
+    if not pretrained or torch.get_default_device().type == "meta":  # which has no room for any weights
         return timm.create_model(name, pretrained=False, **options)
     return _create_pretrained(name, weights, options)
 
