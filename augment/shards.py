@@ -93,8 +93,8 @@ def member_places(tar: Path) -> dict[str, dict[str, tuple[int, int]]]:
     return places
 
 
-def open_manifest(folder: Path, description: dict) -> None:
-    """Start a run in `folder`, or make sure that the run there is the same one.
+def check_manifest(folder: Path, description: dict) -> None:
+    """See that a run can start in `folder`, or go on with the one that is there.
 
     Args:
         description: all that decides the bytes of the shards, as it goes into `shards.json`.
@@ -103,18 +103,22 @@ def open_manifest(folder: Path, description: dict) -> None:
         ValueError: if the run there was described otherwise (the message lists what changed), or if the folder holds
             something that is no run.
     """
-    file = folder / MANIFEST
-    if file.exists():
+    if (folder / MANIFEST).exists():
         changed = differences({**read_manifest(folder), "totals": None}, {**description, "totals": None})
         if changed:
             raise ValueError(
                 f"--out {folder} holds shards of another plan ({'; '.join(changed)}); choose another --out"
             )
-        return
-    if folder.exists() and any(child.name != f"{MANIFEST}.part" for child in folder.iterdir()):
+    elif folder.exists() and any(child.name != f"{MANIFEST}.part" for child in folder.iterdir()):
         raise ValueError(f"--out {folder} is not empty and has no {MANIFEST}; choose another one")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_manifest(folder, description, totals=None)
+
+
+def open_manifest(folder: Path, description: dict) -> None:
+    """Start a run in `folder`, unless it is there already; raises what `check_manifest` does."""
+    check_manifest(folder, description)
+    if not (folder / MANIFEST).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_manifest(folder, description, totals=None)
 
 
 def write_manifest(folder: Path, description: dict, totals: dict | None) -> None:

@@ -118,13 +118,7 @@ def synthesize(
     Raises:
         ValueError: if `folder` holds shards of another plan, or if no sample could be made.
     """
-    if snapshot.instances:
-        lacking = [f for f in label_files if f.instances is None or not f.instances.is_file()]
-        if lacking:
-            raise ValueError(
-                f"the generator takes instances, which {len(lacking)} of {len(label_files)} label maps lack, such as "
-                f"{lacking[0].file}; --labels is to be a split folder with labels/ and instances/"
-            )
+    check_instances(snapshot, label_files)
     if batch_size < 1 or threads < 1:
         raise ValueError(f"--batch-size and --threads are at least 1, not {batch_size} and {threads}")
     shards = plan_shards(label_files, settings.samples_per_map, settings.maps_per_shard, settings.seed)
@@ -155,6 +149,16 @@ def synthesize(
             f"Once that is mended, delete {folder} and run again"
         )
     return totals
+
+
+def check_instances(snapshot: Snapshot, label_files: Sequence[LabelFile]) -> None:
+    """See that label maps have instances if the generator takes them."""
+    lacking = [f for f in label_files if snapshot.instances and not (f.instances and f.instances.is_file())]
+    if lacking:
+        raise ValueError(
+            f"the generator takes instances, which {len(lacking)} of {len(label_files)} label maps lack, such as "
+            f"{lacking[0].file}; --labels is to be a split folder with labels/ and instances/"
+        )
 
 
 def describe(snapshot: Snapshot, label_files: Sequence[LabelFile], settings: Settings) -> dict:

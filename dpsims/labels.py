@@ -119,10 +119,15 @@ class LabelSpace:
         return lut[label_map]
 
 
+def label_space_names() -> list[str]:
+    """Of the official data sets."""
+    return sorted(file.stem for file in LABEL_SPACES.glob("*.json"))
+
+
 def find_label_space(name: str | None, root: Path) -> LabelSpace:
     """A label space of an official data set by name; None is what `root`/meta.json says."""
     if name is not None:
-        names = sorted(file.stem for file in LABEL_SPACES.glob("*.json"))
+        names = label_space_names()
         if name not in names:
             raise ValueError(f"data.label_space is one of {', '.join(names)}, or null for meta.json, not {name!r}")
         return load_label_space(LABEL_SPACES / f"{name}.json")

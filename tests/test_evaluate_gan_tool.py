@@ -1,39 +1,17 @@
 """tools/evaluate_gan.py as people use it, on tiny generators: what it writes and says, and how it refuses."""
 
 import json
-import runpy
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from evaluate_tool import call, write_run
 from safetensors.torch import save_file
 from torchvision.models import alexnet, resnet18
 
 from dpsims.generator import Generator
-from dpsims.labels import LabelSpace, default_palette
-from dpsims.sample import save_generator
-
-SCRIPT = Path(__file__).parents[1] / "tools" / "evaluate_gan.py"
-TINY = {"num_classes": 3, "height": 32, "width": 64, "channel_base": 2, "cond_channels": 8, "spade_hidden": 8}
-TINY |= {"w_dim": 16, "attention_size": 16, "gate_init": 1.0}
-
-
-def write_run(folder: Path, root: Path, seed: int, classes: tuple[str, ...] = ("sky", "road", "car")) -> Path:
-    """A run folder such as train_gan.py leaves."""
-    folder.mkdir(parents=True)
-    torch.manual_seed(seed)
-    architecture = TINY | {"num_classes": len(classes)}
-    space = LabelSpace(classes, default_palette(len(classes)))
-    save_generator(folder, Generator(**architecture), architecture, space, {"images_seen": 1000 + seed})
-    config = {"out": str(folder), "seed": seed, "data": {"name": "tiny", "root": str(root)}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    rows = [{"images_seen": seen, "Loss/D/real": 1.0 + seed, "images_per_second": 2.0} for seen in (500, 1000)]
-    (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +34,10 @@ def tool(place, tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str, 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # nothing downloaded is at hand
 
     def run(*options: object, features: bool = True) -> tuple[int, str, str]:
-        given = [SCRIPT, "--out", tmp_path / "out", "--split", "train", "--device", "cpu", "--workers", "0"]
+        given = ["--out", tmp_path / "out", "--split", "train"]
         if features:
             given += ["--features", "resnet18", "--features-weights", f"resnet18={place / 'resnet18.pth'}"]
-        monkeypatch.setattr(sys, "argv", [str(part) for part in (*given, *options)])
-        code = 0
-        try:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
+        return call(monkeypatch, *given, *options), *capsys.readouterr()
 
     return run
 
@@ -137,7 +109,11 @@ def test_ctrl_c_says_what_stays(tool, place, monkeypatch):
         (["--generator", "nowhere", "--data", "{root}"], "no snapshot here: nowhere is missing"),
         (["--generator", "{a}", "--data", "nowhere"], "data.root: no such folder: nowhere"),
         (["--generator", "{a}", "--split", "other"], "no such folder: {root}/other/images"),
-        (["--generator", "{a}", "--layout", "cityscapes"], "--layout cityscapes"),
+        (
+            ["--generator", "{a}", "--layout", "cityscapes"],
+            "{root}/leftImg8bit/train (images of the layout cityscapes)",
+        ),
+        (["--generator", "{a}", "--label-space", "ade20k"], "paints 3 classes, the data set has 150"),
         (["--generator", "{a}", "{elsewhere}"], "--data is needed, as the runs were trained with different ones"),
         (["--generator", "{two}"], "paints 2 classes, the data set has 3"),
         (["--generator", "{swapped}"], "class 0 is 'road' to the generator, and 'sky' in the data set"),
@@ -153,7 +129,7 @@ def test_ctrl_c_says_what_stays(tool, place, monkeypatch):
         (["--generator", "{a}", "--features-weights", "swav=x"], "--features-weights swav=x, but --features is"),
         (["--generator", "{a}", "--features-weights", "resnet18=x"], "no such file: x"),
         (["--generator", "{a}", "--lpips", "vgg", "--lpips-weights", "x"], "LPIPS weights: no such file: x"),
-        (["--generator", "{a}", "--lpips-weights", "x"], "--lpips-weights x wants --lpips alex or vgg"),
+        (["--generator", "{a}", "--lpips-weights", "x"], "--lpips-weights means nothing without --lpips"),
     ],
 )
 def test_user_errors_are_one_line_before_any_work(tool, place, tiny_root, tmp_path, monkeypatch, options, message):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ from dpsims.metrics.distances import frechet_distance, kernel_distance, precisio
 from dpsims.metrics.diversity import BackboneDistance
 from dpsims.metrics.embed import Embedder, Prepare
 from dpsims.metrics.evaluate import evaluate, validate
-from dpsims.metrics.generate import Compute, make_fakes, spread_indices
+from dpsims.metrics.generate import Compute, make_fakes, make_labelled, read_labelled, spread_indices
 from dpsims.sample import Snapshot, noise, sample_seed, to_uint8
 
 pytestmark = pytest.mark.filterwarnings("ignore::dpsims.metrics.distances.FewImagesWarning")  # tested where it is made
@@ -121,6 +122,23 @@ def test_images_do_not_depend_on_the_batch_or_on_their_number(snapshot, dataset)
     for batch_size in (1, 2, 4, 7):
         assert torch.allclose(images(batch_size, 3, list(range(10))), truth, atol=1e-5)
     assert torch.allclose(images(4, 1, [7, 2]), truth[[7, 2], :1], atol=1e-5)
+
+
+def test_labelled_images_are_those_of_fid_with_the_label_map_that_each_was_made_from(snapshot, dataset):
+    indices = [7, 2, 5]
+    for batch_size in (1, 4, 100):
+        compute = replace(COMPUTE, batch_size=batch_size)
+        fakes = torch.cat(list(make_fakes(snapshot.generator, dataset, indices, compute, samples=2, z_dim=6, seed=3)))
+        labelled = list(make_labelled(snapshot, dataset, indices, compute, samples=2, seed=3))
+        reals = list(read_labelled(dataset, indices, compute))
+        assert len(labelled) == 6 and len(reals) == 3
+        for number, (image, label_map) in enumerate(labelled):
+            assert np.array_equal(image, to_uint8(fakes.flatten(0, 1))[number].numpy())
+            assert np.array_equal(label_map, dataset[indices[number // 2], 0]["label_map"].numpy())
+            assert image.dtype == label_map.dtype == np.uint8
+        for index, (image, label_map) in zip(indices, reals, strict=True):
+            assert np.array_equal(image, pixels(dataset)[index].permute(1, 2, 0).numpy())
+            assert np.array_equal(label_map, dataset[index, 0]["label_map"].numpy())
 
 
 def test_another_reference_and_fewer_label_maps(snapshot, dataset, embedder, tiny_root):

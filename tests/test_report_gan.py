@@ -24,6 +24,7 @@ from augment.report.gan import (
     write_gan_report,
 )
 from augment.report.gan_pictures import Painter, interpolation_blocks, sample_blocks, slerp
+from augment.report.gan_segmenters import add_segmented, add_trained, columns
 from dpsims.generator import Generator
 from dpsims.labels import LabelSpace, default_palette
 from dpsims.sample import load_generator, noise, save_generator, to_uint8
@@ -45,16 +46,16 @@ def run(name: str, **numbers: float) -> dict:
 
 def test_the_best_of_each_row():
     runs = [
-        run("a", FID_net=20.004, Recall_net=0.5, KID_net=0.02, KID9std_net=0.001, mIoU_net=40.0),
-        run("b", FID_net=20.001, Recall_net=0.25, KID_net=0.03, KID9std_net=1e-9, mIoU_net=50.0, LPIPS_alex=0.1),
+        run("a", FID_net=20.004, Recall_net=0.5, KID_net=0.02, KID9std_net=0.001, Hue_net=40.0),
+        run("b", FID_net=20.001, Recall_net=0.25, KID_net=0.03, KID9std_net=1e-9, Hue_net=50.0, LPIPS_alex=0.1),
         run("c", FID_net=30.0, Recall_net=0.5, KID_net=0.04),
     ]
     rows = {row["measure"]: row for row in table(runs)}
-    assert list(rows) == ["FID", "Recall", "KID", "mIoU", "LPIPS"]
+    assert list(rows) == ["FID", "Recall", "KID", "Hue", "LPIPS"]
     assert rows["FID"]["texts"] == ["20.00", "20.00", "30.00"] and rows["FID"]["best"] == [True, True, False]
     assert rows["Recall"]["best"] == [True, False, True]
     assert rows["KID"]["stds"] == ["0.0010", None, None]
-    assert rows["mIoU"]["best"] == [False] * 3 and rows["mIoU"]["texts"] == ["40.0000", "50.0000", "–"]
+    assert rows["Hue"]["best"] == [False] * 3 and rows["Hue"]["texts"] == ["40.0000", "50.0000", "–"]
     assert rows["LPIPS"]["texts"] == ["–", "0.1000", "–"] and rows["LPIPS"]["best"] == [False, True, False]
     assert headline(runs) == "a and b: the lowest FID, 20.00"
     assert headline(runs[:2]) == "2 generators with the same FID, 20.00"
@@ -62,11 +63,13 @@ def test_the_best_of_each_row():
 
 
 def test_the_table_in_a_terminal():
-    text = text_table([run("a", FID_net=9.0, Recall_net=0.5), run("bb", FID_net=10.0, Recall_net=0.5)])
+    first = run("a", FID_net=9.0, Recall_net=0.5, TSTR_net=20.0, TSTR9std_net=1.25)
+    text = text_table([first, run("bb", FID_net=10.0, Recall_net=0.5)])
     assert text.splitlines() == [
-        "                   a      bb",
-        "FID net     ↓   9.00*  10.00",
-        "Recall net  ↑  0.500   0.500",
+        "                        a      bb",
+        "FID net     ↓        9.00*  10.00",
+        "Recall net  ↑       0.500   0.500",
+        "TSTR net    ↑  20.0 ± 1.2*      –",
     ]
 
 
@@ -196,6 +199,58 @@ def test_the_page_is_one_file_and_comes_again(folder, painter, tmp_path, count):
     assert len(sources) == 2 * (2 + 2 * count) + (2 + 3 * count) and all(s.startswith("data:image/") for s in sources)
     assert "12.35" in text and "± 0.0020" in text and "Few images." in text and "car &amp; &lt;van&gt;" in text
     assert ("&lt;other&gt;" in text) == (count == 2)
+
+
+def scores(mean: float, road: float, van: float | None, **more: object) -> dict:
+    return {"mIoU": mean, "IoU": {"road": road, "car & <van>": van}, **more}
+
+
+def test_scores_stand_in_columns_with_the_real_photos_once_for_each_size():
+    runs = [{"name": name, "width": 64, "height": 32, "numbers": {"FID/net": 1.0}} for name in "abc"]
+    runs[1] |= {"width": 128, "height": 64}
+    assert columns(runs, ("one", "two", "three"), "segmented", "painted") == []
+    for run, mean in zip(runs, (20.0, 30.0, 40.0), strict=True):
+        add_segmented(run, "seg", scores(mean, mean, None), scores(60.0 + run["width"] / 100, 50.0, None))
+    found = columns(runs, ("one", "two", "three"), "segmented", "painted")
+    assert [(column.title, column.colour, column.scores["mIoU"]) for column in found] == [
+        ("a", "one", 20.0),
+        ("b", "two", 30.0),
+        ("c", "three", 40.0),
+        ("real photos, 64 × 32", "muted", 60.64),
+        ("real photos, 128 × 64", "muted", 61.28),
+    ]
+    assert columns(runs[:1], ("one",), "segmented", "painted")[1].title == "real photos"
+    assert runs[0]["numbers"] == {"FID/net": 1.0, "mIoU/seg": 20.0, "mIoU of photos/seg": 60.64}
+    add_trained(runs[2], "light", scores(10.0, 1.0, 2.0, mIoU_std=0.25), scores(30.0, 1.0, 2.0, mIoU_std=None))
+    assert [column.title for column in columns(runs, ("one", "two", "three"), "trained", "synthetic")] == [
+        "c", "real photos"
+    ]  # fmt: skip
+    rows = {row["measure"]: row for row in table(runs)}
+    assert rows["TSTR"]["texts"] == ["–", "–", "10.0"] and rows["TSTR"]["stds"] == [None, None, "0.2"]
+    assert rows["mIoU"]["best"] == [False, False, True] and rows["mIoU of photos"]["best"] == [False] * 3
+    assert list(rows) == ["FID", "mIoU", "mIoU of photos", "TSTR", "TRTR"]
+
+
+def test_the_page_shows_each_class_and_a_dash_where_there_is_nothing(folder, painter, tmp_path):
+    run = describe_run("mine", painter.snapshot, folder, {"FID/net": 1.0})
+    add_segmented(run, "seg", scores(12.5, 12.5, None, images=2), scores(62.5, 62.5, None, images=2))
+    arm = {"images": {"train": 16, "test": 4}, "seeds": [0, 1], "iterations": 600, "batch_size": 8}
+    arm |= {"mIoU_of_seeds": [10.0, 20.0], "mIoU_std": 7.07}
+    add_trained(run, "light", scores(15.0, 15.0, 0.0, **arm), scores(75.0, 75.0, 75.0, **arm))
+    settings = {"data": "tiny", "split": "val", "reference_split": "train", "label_maps": 2, "reals": 3, "samples": 1}
+    settings |= {"diversity_samples": 4, "neighbours": 3, "seed": 0, "precision": "fp32", "embedders": {}}
+    settings["segmenter"] = {"name": "seg", "config": "mmseg::a/seg.py", "sha256": "e" * 64, "left_out": []}
+    settings["train_on_synthetic"] = {"samples": 8, "train_split": "train", "test_split": "test"}
+    pictures = {"samples": sample_blocks([painter], 2), "interpolations": interpolation_blocks([painter], 1, 3)}
+    space = SPACE.to_meta()
+    page, report = write_gan_report(tmp_path, [run], settings=settings, notes=[], label_space=space, **pictures)
+    assert report["runs"][0]["segmented"]["real"]["IoU"] == {"road": 62.5, "car & <van>": None}
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", page.read_text(), re.S)
+    cells = [re.sub("<[^>]*>", "", cell).strip() for cell in cells]
+    start = cells.index("road") + 1
+    assert cells[start : start + 8] == ["12.5", "62.5", "car &amp; &lt;van&gt;", "–", "–", "mean", "12.5", "62.5"]
+    assert "10.0 · 20.0" in cells and "± 7.1" in cells and "width: 62.5%" in page.read_text()
+    assert "No number here says what a segmenter learns" not in page.read_text()
 
 
 def test_a_snapshot_alone_has_neither_options_nor_curves(folder, painter, tmp_path):

@@ -14,7 +14,7 @@ from mmseg_data import write_data_set, write_shards
 from augment.mmseg.checkpoint import save_plain_checkpoints
 from augment.mmseg.evaluate import score_each_class
 from augment.mmseg.light_config import light_config
-from augment.mmseg.train_on_synthetic import train_and_test, train_on_synthetic
+from augment.mmseg.train_on_synthetic import Training, check_settings, train_and_test, train_arm
 from augment.record import Record
 from augment.shards import Sample, open_manifest, write_shard
 from dpsims.labels import LabelSpace, default_palette
@@ -66,29 +66,41 @@ def test_config_is_the_shipped_one_for_other_classes_without_validation(monkeypa
 
 def test_shards_of_the_real_images_score_as_these_and_nothing_is_trained_twice(root, tmp_path):
     shards = pack_into_shards(root / "train", tmp_path / "shards")
-    out = tmp_path / "out"
-    result = train_on_synthetic(shards, root, out, iterations=3, seeds=(0, 5), **SIZE)
-    assert result["arms"]["synthetic"] == result["arms"]["real"]
-    arm = result["arms"]["real"]
-    assert list(arm["IoU"]) == list(SPACE.classes)
-    assert len(arm["mIoU_of_seeds"]) == 2 and arm["mIoU_of_seeds"][0] != arm["mIoU_of_seeds"][1]
-    assert arm["mIoU"] == pytest.approx(sum(arm["mIoU_of_seeds"]) / 2)
-    assert result["images"] == {"synthetic": 6, "real": 6, "test": 2}
-    assert (result["iterations"], result["seeds"], result["height"], result["width"]) == (3, [0, 5], 32, 64)
-    assert json.loads((out / "train_on_synthetic.json").read_text()) == result
-    meta = torch.load(out / "synthetic-seed5" / "iter_3.pth", weights_only=True)["meta"]
+    out, training = tmp_path / "out", Training(root, iterations=3, **SIZE)
+    synthetic = train_arm(training, out / "a", shards, seeds=(0, 5))
+    real = train_arm(training, out / "b", seeds=(0, 5))
+    scores = ("mIoU", "mIoU_std", "mIoU_of_seeds", "IoU")
+    assert {key: synthetic[key] for key in scores} == {key: real[key] for key in scores}
+    assert list(real["IoU"]) == list(SPACE.classes)
+    one, other = real["mIoU_of_seeds"]
+    assert one != other
+    assert real["mIoU"] == pytest.approx((one + other) / 2)
+    assert real["mIoU_std"] == pytest.approx(abs(one - other) / 2**0.5)
+    assert synthetic["images"] == real["images"] == {"train": 6, "test": 2}
+    assert (real["iterations"], real["seeds"], real["height"], real["width"]) == (3, [0, 5], 32, 64)
+    assert json.loads((out / "b" / "scores.json").read_text()) == real
+    meta = torch.load(out / "a" / "synthetic-seed5" / "iter_3.pth", weights_only=True)["meta"]
     assert (meta["iter"], meta["seed"]) == (3, 5)
 
     # Killed between training and test: the weights are tested again, and no other arm or seed is looked at.
-    (out / "real-seed5" / "test.json").unlink()
-    times = {file: file.stat().st_mtime_ns for file in out.glob("*/*.*")}
-    assert train_on_synthetic(shards, root, out, iterations=3, seeds=(0, 5), **SIZE) == result
+    (out / "b" / "real-seed5" / "test.json").unlink()
+    times = {file: file.stat().st_mtime_ns for file in out.glob("*/*/*.*")}
+    assert train_arm(training, out / "a", shards, seeds=(0, 5)) == synthetic
+    assert train_arm(training, out / "b", seeds=(0, 5)) == real
     changed = {file.parent.name for file, time in times.items() if file.stat().st_mtime_ns != time}
     assert changed <= {"real-seed5"}
-    for log in out.glob("*-seed*"):  # each in a folder of its own
+    for log in out.glob("*/*-seed*"):  # each in a folder of its own
         assert len(list(log.glob("*/vis_data/scalars.json"))) == 1
-    with pytest.raises(ValueError, match=r"trainings of other settings \(iterations: 3 → 4\); choose another folder"):
-        train_on_synthetic(shards, root, out, iterations=4, **SIZE)
+    only = train_arm(training, out / "b", seeds=(5,))
+    assert only["mIoU"] == other and only["mIoU_std"] is None
+
+    longer = Training(root, iterations=4, **SIZE)
+    message = r"trainings of other settings \(iterations: 3 → 4\); choose another folder"
+    with pytest.raises(ValueError, match=message):
+        train_arm(longer, out / "b")
+    with pytest.raises(ValueError, match=message):
+        check_settings(out / "b", longer.settings(None))
+    check_settings(out / "b", training.settings(None))
 
 
 NOTED: list[int] = []
@@ -128,8 +140,9 @@ def test_what_makes_no_sense_is_refused_before_anything_is_trained(root, tmp_pat
     shards = pack_into_shards(root / "train", tmp_path / "shards")
 
     def refused(message: str, shards: Path = shards, root: Path = root, **changed: object) -> None:
+        seeds = changed.pop("seeds", (0,))
         with pytest.raises(ValueError, match=message):
-            train_on_synthetic(shards, root, tmp_path / "out", **SIZE, **changed)
+            train_arm(Training(root, **{"iterations": 3, **SIZE, **changed}), tmp_path / "out", shards, seeds=seeds)
         assert not (tmp_path / "out").exists()
 
     refused("iterations and batch size are at least 1, not 0 and 2", iterations=0)

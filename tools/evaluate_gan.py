@@ -1,95 +1,40 @@
-"""Measure trained generators on labelled images, side by side: FID, KID, precision, recall, diversity, and a page."""
+"""Measure trained generators on labelled images, side by side: FID and its kin, diversity, and what segmenters say."""
 
 import argparse
-import os
 import sys
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-import yaml
+from evaluate_options import PACKAGED, SEGMENTER_SEEDS, SYNTHETIC_SAMPLES, check_options, parse_arguments
 from torch import nn
 
-from augment.report.gan import COLOURS, describe_run, text_table, write_gan_report
+from augment.report.gan import describe_run, text_table, write_gan_report
 from augment.report.gan_pictures import Painter, interpolation_blocks, sample_blocks
+from augment.report.gan_segmenters import add_segmented, add_trained
 from dpsims.backbone import Backbone
-from dpsims.data import FolderDataset
-from dpsims.hardware import PRECISIONS, pick_device, use_bf16
+from dpsims.hardware import pick_device, use_bf16
 from dpsims.metrics.distances import FewImagesWarning
-from dpsims.metrics.diversity import LPIPS_NETS, BackboneDistance, Lpips, lpips_at_hand
+from dpsims.metrics.diversity import BackboneDistance, Lpips, lpips_at_hand
 from dpsims.metrics.embed import Embedder, load_embedder
-from dpsims.metrics.evaluate import check_counts, check_fit, evaluate
-from dpsims.metrics.generate import Compute, spread_indices
+from dpsims.metrics.evaluate import evaluate
+from dpsims.metrics.generate import Compute, make_labelled, read_labelled, spread_indices
 from dpsims.metrics.inception import inception_at_hand
-from dpsims.sample import Snapshot, load_generator
+from dpsims.metrics.runs import Place, Run, find_place, open_runs, open_split
+from dpsims.sample import file_sha256
 
-EXAMPLE = """
-example: two runs of train_gan.py on CamVid's validation label maps, with the features that FID is named after
+if TYPE_CHECKING:
+    from augment.mmseg.scorer import Segmenter
+    from augment.mmseg.trial import Trial
 
-  python tools/evaluate_gan.py --generator runs/camvid runs/camvid-2 --features inception --out runs/eval
-
-This writes runs/eval/report.json and runs/eval/report.html, which is one file to look at. The same command gives the
-same numbers. FID depends on the number of images: compare only what was measured on the same label maps and photos.
-"""
-PACKAGED = "tf_efficientnet_lite0"  # its weights come with the install
 NEIGHBOURS = 3  # of precision and recall, as in the literature
+LIGHT_SEGMENTER = "efficientnet_lite0_fpn"  # the one that is trained
 SHOWN_MAPS, SHOWN_NOISES = 6, 4
 SHOWN_WALKS, WALK_STEPS = 3, 7
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where labelled images are, and how their folders and label files are to be read."""
-
-    name: str
-    root: str
-    layout: str
-    label_space: str | None
-
-
-@dataclass(frozen=True)
-class Run:
-    """A generator to measure, with its data at its size."""
-
-    name: str
-    path: Path
-    snapshot: Snapshot
-    maps: FolderDataset
-    reals: FolderDataset
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    generator_help = "run folders of train_gan.py, or generator.safetensors files"
-    add("--generator", type=Path, required=True, nargs="+", metavar="RUN", help=generator_help)
-    add("--data", help="folder of the labelled images (default: what the run was trained on)")
-    add("--layout", help="of that folder; this version reads generic (default: the run's)")
-    add("--label-space", help="of its label files; this version reads meta.json (default: the run's)")
-    add("--out", type=Path, required=True, help="folder of report.json and report.html")
-    add("--split", default="val", help="whose label maps are painted (default: %(default)s)")
-    add("--reference-split", help="whose photos they are compared with (default: that of --split)")
-    add("--max-maps", type=int, help="use only so many label maps, at equal distances (default: all)")
-    add("--samples", type=int, default=1, help="images per label map that are compared with photos (default: 1)")
-    add("--diversity-samples", type=int, default=4, help="images per label map compared with each other (default: 4)")
-    features_help = "network whose features are compared: inception, swav, or any of timm; may be repeated "
-    features_help += f"(default: inception if its weights are at hand, else {PACKAGED})"
-    add("--features", action="append", metavar="NAME", help=features_help)
-    weights_help = "local weights of one of --features; may be repeated"
-    add("--features-weights", action="append", default=[], metavar="NAME=FILE", help=weights_help)
-    lpips_help = "network of LPIPS (default: alex if its weights are at hand, else none)"
-    add("--lpips", choices=(*LPIPS_NETS, "none"), help=lpips_help)
-    add("--lpips-weights", metavar="FILE", help="torchvision's weights of that network as a local file")
-    add("--seed", type=int, default=0, help="of the noise (default: %(default)s)")
-    add("--batch-size", type=int, default=8, help="images at once (default: %(default)s)")
-    add("--workers", type=int, default=min(4, os.cpu_count()), help="processes that read images (default: %(default)s)")
-    add("--device", default="auto", help="cpu, cuda, cuda:1, … (default: cuda where there is one)")
-    precision_help = "of the generator (default: auto, bf16 where the hardware is fast at it)"
-    add("--precision", choices=PRECISIONS, default="auto", help=precision_help)
-    return parser.parse_args()
+SHOWN_CLASSES = 20
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -97,25 +42,39 @@ def run(arguments: argparse.Namespace) -> None:
     device = pick_device(arguments.device)
     bf16 = use_bf16(device, arguments.precision)
     compute = Compute(device, arguments.batch_size, bf16, arguments.workers, progress=True)
-    options = {"samples": arguments.samples, "diversity_samples": arguments.diversity_samples}
-    options |= {"neighbours": NEIGHBOURS, "seed": arguments.seed}
-    place = find_place(arguments)
-    runs = open_runs(arguments, place, device)
+    place = find_place(
+        arguments.generator,
+        root=arguments.data,
+        layout=arguments.layout,
+        label_space=arguments.label_space,
+        train_split=arguments.train_split,
+        split=arguments.split,
+        reference_split=arguments.reference_split,
+    )
+    counts = {"samples": arguments.samples, "diversity_samples": arguments.diversity_samples, "neighbours": NEIGHBOURS}
+    runs = open_runs(arguments.generator, place, device, max_maps=arguments.max_maps, **counts)
     embedders = open_embedders(arguments)
     distances = open_distances(arguments)
+    segmenter = open_segmenter(arguments, runs, device)
+    trials = open_trials(arguments, place, runs, bf16)
+    indices = spread_indices(len(runs[0].maps), arguments.max_maps)
     settings = {
         "data": place.name,
-        "split": arguments.split,
-        "reference_split": arguments.reference_split or arguments.split,
-        "label_maps": len(spread_indices(len(runs[0].maps), arguments.max_maps)),
+        "split": place.split,
+        "reference_split": place.reference_split,
+        "label_maps": len(indices),
         "reals": len(runs[0].reals),
-        **options,
+        **counts,
+        "seed": arguments.seed,
         "precision": "bf16" if bf16 else "fp32",
         "embedders": {e.name: {"dim": e.dim, "fingerprint": e.fingerprint} for e in embedders},
         "distances": [distance.name for distance in distances],
+        **segmenter_settings(arguments, segmenter),
+        **trial_settings(trials),
     }
     notes = announce(settings, runs, device)
 
+    scores = segment(segmenter, runs, indices, arguments, compute) if segmenter else []
     described = []
     for entry in runs:
         with warnings.catch_warnings(record=True) as caught:
@@ -128,19 +87,22 @@ def run(arguments: argparse.Namespace) -> None:
                 compute,
                 reference=entry.reals,
                 max_maps=arguments.max_maps,
-                **options,
+                seed=arguments.seed,
+                **counts,
             )
         for warning in caught:
             if issubclass(warning.category, FewImagesWarning):
                 notes.append(f"{warning.message}.")
             else:
                 print(f"warning: {warning.message}", file=sys.stderr)
-        # Numbers that are made elsewhere, such as a segmenter's on these images, join here: numbers |= {"NAME": …}.
         described.append(describe_run(entry.name, entry.snapshot, entry.path, numbers))
+    for one, (painted, real) in zip(described, scores, strict=False):
+        add_segmented(one, settings["segmenter"]["name"], painted, real)
 
     notes = list(dict.fromkeys(notes))
-    painters = [open_painter(entry, settings["label_maps"], compute) for entry in runs]
-    page, _ = write_gan_report(
+    painters = [open_painter(entry, indices, compute) for entry in runs]
+    write = partial(
+        write_gan_report,
         arguments.out,
         described,
         settings=settings,
@@ -149,79 +111,16 @@ def run(arguments: argparse.Namespace) -> None:
         samples=sample_blocks(painters, SHOWN_NOISES),
         interpolations=interpolation_blocks(painters, SHOWN_WALKS, WALK_STEPS),
     )
+    page, _ = write()
+    for one, trial in zip(described, trials, strict=False):
+        print(f"the page so far: {page}; now segmenters on the images of {one['name']}", flush=True)
+        arms = trial.run(device, batch_size=arguments.batch_size, threads=max(1, arguments.workers))
+        add_trained(one, LIGHT_SEGMENTER, **arms)
+        write()
     print(text_table(described))
     for note in notes:
         print(f"note: {note}")
     print(f"look at them: {page}; every number: {page.with_suffix('.json')}")
-
-
-def check_options(arguments: argparse.Namespace) -> None:
-    for option, least in (("batch_size", 1), ("max_maps", 1), ("samples", 1), ("diversity_samples", 2), ("workers", 0)):
-        value = getattr(arguments, option)
-        if value is not None and value < least:
-            raise ValueError(f"--{option.replace('_', '-')} is at least {least}, not {value}")
-    if len(arguments.generator) > len(COLOURS):
-        raise ValueError(f"--generator takes {len(COLOURS)} at most, not {len(arguments.generator)}")
-    if arguments.lpips_weights is not None and arguments.lpips in (None, "none"):
-        raise ValueError(f"--lpips-weights {arguments.lpips_weights} wants --lpips {' or '.join(LPIPS_NETS)}")
-
-
-def find_place(arguments: argparse.Namespace) -> Place:
-    """The data that the options name; what they leave open is what the runs were trained on."""
-    configs = [path / "config.yaml" for path in arguments.generator]
-    trained = [yaml.safe_load(file.read_text())["data"] for file in configs if file.is_file()]
-
-    def of_runs(key: str, option: str) -> str | None:
-        values = list(dict.fromkeys(data.get(key) for data in trained))
-        if len(values) > 1:
-            listed = ", ".join(map(str, values))
-            raise ValueError(f"{option} is needed, as the runs were trained with different ones: {listed}")
-        return values[0] if values else None
-
-    root = arguments.data or of_runs("root", "--data")
-    if root is None:
-        raise ValueError(f"--data is needed: there is no {configs[0]} to name it")
-    name = Path(root).absolute().name if arguments.data else of_runs("name", "--data")
-    layout = arguments.layout or of_runs("layout", "--layout") or "generic"
-    return Place(name, root, layout, arguments.label_space or of_runs("label_space", "--label-space"))
-
-
-def open_data(place: Place, split: str, snapshot: Snapshot) -> FolderDataset:
-    """The one place where a data set is opened: a split at a generator's size, without augmentation."""
-    if place.layout != "generic" or place.label_space is not None:
-        raise ValueError(
-            f"--layout {place.layout} --label-space {place.label_space}: this version reads the generic layout with "
-            "the label space of its meta.json only"
-        )
-    return FolderDataset(
-        root=Path(place.root),
-        split=split,
-        height=snapshot.height,
-        width=snapshot.width,
-        flip=False,
-        zoom_range=1.0,
-        augment=False,
-        instances=snapshot.instances,
-        seed=0,
-    )
-
-
-def open_runs(arguments: argparse.Namespace, place: Place, device: torch.device) -> list[Run]:
-    """Load every generator with its data, and refuse what cannot be compared."""
-    folders = [(path if path.is_dir() else path.parent).absolute() for path in arguments.generator]
-    names = [folder.name for folder in folders]
-    if len(set(names)) < len(names):
-        names = [str(path) for path in arguments.generator]
-    runs = []
-    for name, path in zip(names, arguments.generator, strict=True):
-        snapshot = load_generator(path, device)
-        maps = open_data(place, arguments.split, snapshot)
-        reals = open_data(place, arguments.reference_split or arguments.split, snapshot)
-        check_fit(snapshot, maps)
-        count = len(spread_indices(len(maps), arguments.max_maps))
-        check_counts(count, arguments.samples, arguments.diversity_samples, len(reals), NEIGHBOURS)
-        runs.append(Run(name, path, snapshot, maps, reals))
-    return runs
 
 
 def open_embedders(arguments: argparse.Namespace) -> list[Embedder]:
@@ -253,8 +152,89 @@ def open_distances(arguments: argparse.Namespace) -> list[nn.Module]:
     return [*lpips, BackboneDistance(Backbone(PACKAGED, pretrained=True, image_size=(224, 224)))]
 
 
+def open_segmenter(arguments: argparse.Namespace, runs: Sequence[Run], device: torch.device) -> "Segmenter | None":
+    if arguments.segmenter is None:
+        return None
+    from augment.mmseg.config import parse_options
+    from augment.mmseg.scorer import load_segmenter
+
+    config, checkpoint = arguments.segmenter
+    options = parse_options(arguments.segmenter_options, "--segmenter-options")
+    space, missing = runs[0].snapshot.space, arguments.allow_missing
+    return load_segmenter(config, checkpoint, space, device=device, options=options, allow_missing=missing)
+
+
+def segmenter_settings(arguments: argparse.Namespace, segmenter: "Segmenter | None") -> dict:
+    """For the report; the config by its name, as mmseg's folder is another one on another machine."""
+    if segmenter is None:
+        return {}
+    config, checkpoint = arguments.segmenter
+    settings = {"name": Path(config).stem, "config": config, "sha256": file_sha256(Path(checkpoint))}
+    settings |= {"options": arguments.segmenter_options, "left_out": list(segmenter.left_out)}
+    return {"segmenter": settings}
+
+
+def segment(
+    segmenter: "Segmenter", runs: Sequence[Run], indices: list[int], arguments: argparse.Namespace, compute: Compute
+) -> list[tuple[dict, dict]]:
+    """Scores of each run's images, those of FID, and of the photos of the same label maps at the run's size."""
+    from augment.mmseg.scorer import score_images
+
+    score = partial(score_images, segmenter, batch_size=arguments.batch_size)
+    photos, total = {}, len(indices)
+    for entry in runs:  # first, as they show whether the segmenter works on this data at all
+        if entry.maps.size not in photos:
+            photos[entry.maps.size] = score(read_labelled(entry.maps, indices, compute), total=total)
+    found = []
+    for entry in runs:
+        options = {"samples": arguments.samples, "seed": arguments.seed}
+        images = make_labelled(entry.snapshot, entry.maps, indices, compute, **options)
+        found.append((score(images, total=total * arguments.samples), photos[entry.maps.size]))
+    return found
+
+
+def open_trials(arguments: argparse.Namespace, place: Place, runs: Sequence[Run], bf16: bool) -> "list[Trial]":
+    """A trial for each run, none where they are not asked for."""
+    if arguments.train_on_synthetic is None:
+        return []
+    if place.layout != "generic" or place.label_space is not None:
+        raise ValueError(
+            "--train-on-synthetic reads the generic layout with the classes of its meta.json only, not layout "
+            f"{place.layout} with {place.label_space or 'meta.json'}"
+        )
+    test_split = arguments.test_split or "test"
+    for split in (place.train_split, test_split):  # a bad label map is found now, not in the midst of a training
+        data = open_split(place, split, runs[0].snapshot, instances=False)
+        data.class_presence(max(1, arguments.workers))
+    from augment.mmseg.trial import plan_trials
+
+    return plan_trials(
+        [(entry.name, entry.snapshot) for entry in runs],
+        arguments.out,
+        place.root,
+        iterations=arguments.train_on_synthetic,
+        num_seeds=arguments.segmenter_seeds or SEGMENTER_SEEDS,
+        samples=arguments.synthetic_samples or SYNTHETIC_SAMPLES,
+        seed=arguments.seed,
+        bf16=bf16,
+        workers=arguments.workers,
+        train_split=place.train_split,
+        test_split=test_split,
+    )
+
+
+def trial_settings(trials: "Sequence[Trial]") -> dict:
+    if not trials:
+        return {}
+    training, samples = trials[0].training, trials[0].synthesis.samples_per_map
+    settings = {"iterations": training.iterations, "seeds": len(trials[0].seeds), "samples": samples}
+    settings |= {"train_split": training.train_split, "test_split": training.test_split}
+    return {"train_on_synthetic": settings | {"label_maps": len(trials[0].label_files)}}
+
+
 def announce(settings: dict, runs: list[Run], device: torch.device) -> list[str]:
     """Print the plan; returns what is to be noted of it."""
+    notes = []
     made = max(settings["samples"], settings["diversity_samples"])
     print(f"plan: {settings['label_maps']} label maps of {settings['data']} {settings['split']}, {made} samples each,")
     print(f"      against {settings['reals']} photos of {settings['reference_split']}, on {device}")
@@ -262,30 +242,40 @@ def announce(settings: dict, runs: list[Run], device: torch.device) -> list[str]
     for entry in runs:
         snapshot = entry.snapshot
         seen = f"{snapshot.sha256[:12]}, {snapshot.images_seen} images seen"
-        print(f"      {entry.name}: {seen}, {snapshot.height}x{snapshot.width}, in {settings['precision']}", flush=True)
+        print(f"      {entry.name}: {seen}, {snapshot.height}x{snapshot.width}, in {settings['precision']}")
+    if segmenter := settings.get("segmenter"):
+        print(f"      {segmenter['name']} looks for the label maps in them, weights {segmenter['sha256'][:12]}")
+        if left_out := segmenter["left_out"]:
+            listed = ", ".join(left_out[:SHOWN_CLASSES]) + (", …" if len(left_out) > SHOWN_CLASSES else "")
+            notes.append(f"{segmenter['name']} lacks {len(left_out)} classes, and its mIoU leaves them out: {listed}.")
+    if plan := settings.get("train_on_synthetic"):
+        maps = f"{plan['label_maps']} label maps of {plan['train_split']}"
+        print(f"      {plan['seeds']} segmenters, {plan['iterations']} iterations each, on each generator's images:")
+        print(f"      {plan['samples']} of each of {maps}, and on the real photos; tested on {plan['test_split']}")
     sizes = dict.fromkeys(f"{entry.snapshot.height}x{entry.snapshot.width}" for entry in runs)
-    if len(sizes) == 1:
-        return []
-    return [f"The generators paint at different sizes ({', '.join(sizes)}): their numbers are not strictly comparable."]
+    if len(sizes) > 1:
+        listed = ", ".join(sizes)
+        notes.append(f"The generators paint at different sizes ({listed}): their numbers are not strictly comparable.")
+    sys.stdout.flush()
+    return notes
 
 
-def open_painter(entry: Run, label_maps: int, compute: Compute) -> Painter:
+def open_painter(entry: Run, indices: list[int], compute: Compute) -> Painter:
     """With label maps at equal distances through those that were measured."""
-    measured = spread_indices(len(entry.maps), label_maps)
-    shown = [measured[index] for index in spread_indices(len(measured), SHOWN_MAPS)]
+    shown = [indices[index] for index in spread_indices(len(indices), SHOWN_MAPS)]
     items = {entry.maps.pairs[index].key: entry.maps[index, 0] for index in shown}
     return Painter(entry.snapshot, items, compute.device, compute.bf16)
 
 
 def main() -> None:
-    arguments = parse_arguments()
+    arguments = parse_arguments(__doc__)
     try:
         run(arguments)
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\nstopped; features of real photos are kept", file=sys.stderr)
+        print("\nstopped; features of real photos are kept, and so are shards and segmenters", file=sys.stderr)
         sys.exit(130)
 
 

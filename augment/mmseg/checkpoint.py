@@ -6,6 +6,7 @@ loads it again without: a file can then run any code. Here that second try is go
 
 import pickle
 import re
+import textwrap
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -167,7 +168,8 @@ def _load_all(load: Callable[..., dict], file: str) -> dict:
     try:
         return load(file, map_location="cpu", strict=True)
     except RuntimeError as error:
-        raise ValueError(f"checkpoint {file} does not fit the config's model: {str(error).strip()[:500]}") from None
+        reason = textwrap.shorten(str(error), 500)  # one line
+        raise ValueError(f"checkpoint {file} does not fit the config's model: {reason}") from None
 
 
 def shut_unpickling() -> None:

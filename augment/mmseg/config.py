@@ -59,13 +59,13 @@ def find_config(name: str) -> Path:
     return Path(found.submodule_search_locations[0], ".mim", "configs", path)
 
 
-def parse_options(pairs: Sequence[str]) -> dict:
-    """`["KEY=VALUE", …]` of the command line, as mmengine reads `--cfg-options`."""
+def parse_options(pairs: Sequence[str], option: str = "--cfg-options") -> dict:
+    """`["KEY=VALUE", …]` of the command line's `option`, as mmengine reads `--cfg-options`."""
     parser = argparse.ArgumentParser(exit_on_error=False)
     parser.add_argument("options", nargs="*", action=DictAction)
     malformed = [pair for pair in pairs if "=" not in pair]
     if malformed:
-        raise ValueError(f"--cfg-options takes KEY=VALUE, not {malformed[0]!r}")
+        raise ValueError(f"{option} takes KEY=VALUE, not {malformed[0]!r}")
     return parser.parse_args(pairs).options or {}
 
 

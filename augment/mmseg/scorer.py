@@ -96,7 +96,9 @@ def load_segmenter(
     return Segmenter(model, pipeline, space.classes, prediction_ids, label_ids, left_out)
 
 
-def score_images(segmenter: Segmenter, images: Iterable[Labelled], *, batch_size: int = 4) -> dict:
+def score_images(
+    segmenter: Segmenter, images: Iterable[Labelled], *, batch_size: int = 4, total: int | None = None
+) -> dict:
     """Segment images, compare with their label maps, and count over the whole stream.
 
     A pixel for which the segmenter predicts a class that the label space does not have is a miss of its true class.
@@ -105,6 +107,7 @@ def score_images(segmenter: Segmenter, images: Iterable[Labelled], *, batch_size
         images: (RGB image, label map) pairs, of any sizes; predictions are brought to the label map's. Real images of
             the same label maps give the score that one of generated images is read against.
         batch_size: at most; neighbours of the same size share a batch.
+        total: how many pairs there will be, for the bar.
 
     Returns:
         `mIoU`, `mAcc` and `aAcc` in percent, `IoU` of each class (None where neither labels nor predictions hold it,
@@ -114,7 +117,7 @@ def score_images(segmenter: Segmenter, images: Iterable[Labelled], *, batch_size
         ValueError: there are no images, or no labelled pixels.
     """
     areas, count = torch.zeros(4, len(segmenter.classes), dtype=torch.float64), 0
-    bar = tqdm(images, "segmenting", unit="image", leave=False, disable=None)
+    bar = tqdm(images, "segmenting", total, unit="image", leave=False, disable=None)
     for batch in batches((prepare(segmenter.pipeline, *pair) for pair in bar), batch_size):
         for prediction, item in zip(predict(segmenter, batch), batch, strict=True):
             label_map = segmenter.label_ids[item["label_map"]]

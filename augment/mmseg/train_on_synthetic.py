@@ -2,7 +2,7 @@
 
     OUT/settings.json              what decides the scores; a call with other settings is refused
     OUT/{synthetic,real}-seedN/    work dir of one training
-    OUT/train_on_synthetic.json    the result
+    OUT/scores.json                the result
 
 A training counts as finished once its `test.json` is written; until then the same call goes on with it.
 """
@@ -11,7 +11,9 @@ import copy
 import json
 import uuid
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import stdev
 
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import find_latest_checkpoint
@@ -25,89 +27,95 @@ from augment.mmseg.shard_dataset import index_shards, read_label_space
 from augment.record import SPLITS
 from augment.report.scores import mean_of, read_test
 from augment.shards import committed_shards, differences, read_manifest, read_rows, write_text
+from dpsims.labels import load_label_space
 
-ARMS = ("synthetic", "real")
 
+@dataclass(frozen=True)
+class Training:
+    """How the light segmenter is trained and tested, whatever images it is trained on.
 
-def train_on_synthetic(
-    shards: Path,
-    data_root: Path,
-    out: Path,
-    *,
-    height: int,
-    width: int,
-    iterations: int = 600,
-    seeds: Sequence[int] = (0,),
-    batch_size: int = 8,
-    workers: int = 2,
-    train_split: str = "train",
-    test_split: str = "test",
-) -> dict:
-    """Train the light segmenter on shards alone and, as the reference, on real images alone; test both on real images.
+    Nothing is chosen on real images: the last weights are tested. It trains on a CUDA device if there is one.
 
-    Both arms have the same iterations and seeds, and nothing is chosen on real images: the last weights are tested. It
-    trains on a CUDA device if there is one. The same call goes on where an earlier one was stopped, and trains no
-    finished arm and seed again; more `seeds` may be asked for later.
-
-    Args:
-        shards: made by `augment.synthesize`, from label maps of another split than `test_split`.
-        data_root: real data with the same classes, in the generic layout.
-        out: folder for all that this writes.
+    Attributes:
+        data_root: real data in the generic layout.
         height, width: of the segmenter's input; the generator's.
-        workers: processes that read images, per training.
-
-    Returns:
-        The content of `train_on_synthetic.json`: the settings, `images` (in the two arms' training and in the test),
-        `seeds`, and in `arms` for synthetic and real `mIoU` and each class's `IoU` (means over the seeds, in percent;
-        None for a class that is neither in the labels nor predicted) and `mIoU_of_seeds`.
+        workers: processes that read images, per training; of no effect on the scores.
 
     Raises:
-        ValueError: numbers that make no sense, data of another layout, of other classes or of the test split, or an
-            `out` of other settings; before anything is trained.
+        ValueError: numbers that make no sense, data of another layout, or a test on the training split.
     """
-    if iterations < 1 or batch_size < 1:
-        raise ValueError(f"iterations and batch size are at least 1, not {iterations} and {batch_size}")
+
+    data_root: Path
+    height: int
+    width: int
+    iterations: int
+    batch_size: int = 8
+    workers: int = 2
+    train_split: str = "train"
+    test_split: str = "test"
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1 or self.batch_size < 1:
+            raise ValueError(f"iterations and batch size are at least 1, not {self.iterations} and {self.batch_size}")
+        if self.train_split == self.test_split:
+            raise ValueError(f"the segmenter cannot be tested on what it is trained on: split {self.test_split}")
+        check_generic_layout(self.data_root)
+
+    def settings(self, shards: dict | None) -> dict:
+        """All that decides the scores of an arm, as far as it is known before there are shards.
+
+        Args:
+            shards: what `shards.json` says of the synthetic images, but for the totals; None for the real arm.
+        """
+        decisive = {key: value for key, value in asdict(self).items() if key != "workers"}
+        return {**decisive, "data_root": str(self.data_root.resolve()), "shards": shards}
+
+
+def train_arm(training: Training, out: Path, shards: Path | None = None, *, seeds: Sequence[int] = (0,)) -> dict:
+    """Train the light segmenter on shards alone, or else on the real training images alone; test it on real ones.
+
+    The same call goes on where an earlier one was stopped, and trains no finished seed again; other `seeds` may be
+    asked for later.
+
+    Args:
+        out: folder for all that this writes.
+        shards: made by `augment.synthesize`, from label maps of another split than the test's.
+
+    Returns:
+        The content of `scores.json`: the settings, `images` (in `train` and `test`), `seeds`, `mIoU` and each class's
+        `IoU` (means over the seeds, in percent; None for a class that is neither in the labels nor predicted),
+        `mIoU_of_seeds`, and `mIoU_std`, their standard deviation (None with one seed).
+
+    Raises:
+        ValueError: seeds that make no sense, data of other classes or of the test split, or an `out` of other settings;
+            before anything is trained.
+    """
     if not seeds or len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds are one or more different numbers, not {list(seeds)}")
-    if train_split == test_split:
-        raise ValueError(f"the segmenter cannot be tested on what it is trained on: split {test_split}")
-    check_generic_layout(data_root)
-    check_not_tested_on(shards, test_split)
-    settings = {
-        "height": height,
-        "width": width,
-        "iterations": iterations,
-        "batch_size": batch_size,
-        "train_split": train_split,
-        "test_split": test_split,
-    }
-    configs = {
-        arm: light_config(
-            read_label_space(shards),
-            data_root,
-            workers=workers,
-            shards=shards if arm == "synthetic" else None,
-            **settings,
-        )
-        for arm in ARMS
-    }
-    for cfg in configs.values():
-        check_data(cfg, ("train_dataloader", "test_dataloader"))
-        save_plain_checkpoints(cfg)
-        score_each_class(cfg)
-    images = {arm: count_images(configs[arm].train_dataloader.dataset) for arm in ARMS}
-    images["test"] = count_images(configs["real"].test_dataloader.dataset)
-    made = {key: value for key, value in read_manifest(shards).items() if key != "totals"}
-    keep_settings(out, {**settings, "images": images, "data_root": str(data_root.resolve()), "shards": made})
+    if shards is not None:
+        check_not_tested_on(shards, training.test_split)
+    cfg = arm_config(training, shards)
+    made = shards and {key: value for key, value in read_manifest(shards).items() if key != "totals"}
+    loaders = {"train": cfg.train_dataloader, "test": cfg.test_dataloader}
+    images = {name: count_images(loader.dataset) for name, loader in loaders.items()}
+    settings = {**training.settings(made), "images": images}
+    keep_settings(out, settings)
 
-    tests: dict[str, list[dict]] = {arm: [] for arm in ARMS}
-    for seed in seeds:
-        for arm in ARMS:
-            tests[arm].append(train_and_test(configs[arm], out / f"{arm}-seed{seed}", seed))
-    arms = {arm: mean_scores(tests[arm]) for arm in ARMS}
-    result = {**settings, "images": images, "seeds": list(seeds), "arms": arms}
-    write_text(out / "train_on_synthetic.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    arm = "synthetic" if shards else "real"
+    tests = [train_and_test(cfg, out / f"{arm}-seed{seed}", seed) for seed in seeds]
+    result = {**settings, "seeds": list(seeds), **mean_scores(tests)}
+    write_text(out / "scores.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     return result
+
+
+def arm_config(training: Training, shards: Path | None = None) -> Config:
+    """The config of an arm, its data looked at."""
+    space = read_label_space(shards) if shards else load_label_space(training.data_root / "meta.json")
+    cfg = light_config(space, shards=shards, **vars(training))
+    check_data(cfg, ("train_dataloader", "test_dataloader"))
+    save_plain_checkpoints(cfg)
+    score_each_class(cfg)
+    return cfg
 
 
 def check_generic_layout(root: Path) -> None:
@@ -139,16 +147,21 @@ def count_images(dataset: ConfigDict) -> int:
     return sum(1 for _ in folder.glob(f"*{dataset.img_suffix}"))
 
 
-def keep_settings(out: Path, settings: dict) -> None:
-    """Write `settings.json`, or see that the one which is there says the same."""
+def check_settings(out: Path, settings: dict) -> None:
+    """See that trainings that are there already are of these settings; what the settings do not name is not asked."""
     file = out / "settings.json"
     if file.is_file():
-        changed = differences(json.loads(file.read_text()), settings)
+        kept = json.loads(file.read_text())
+        changed = differences({key: kept.get(key) for key in settings}, settings)
         if changed:
             raise ValueError(f"{out} holds trainings of other settings ({'; '.join(changed)}); choose another folder")
-        return
+
+
+def keep_settings(out: Path, settings: dict) -> None:
+    """Write `settings.json`, or see that the one which is there says the same."""
+    check_settings(out, settings)
     out.mkdir(parents=True, exist_ok=True)
-    write_text(file, json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
+    write_text(out / "settings.json", json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
 
 
 def train_and_test(cfg: Config, work_dir: Path, seed: int) -> dict:
@@ -171,5 +184,9 @@ def train_and_test(cfg: Config, work_dir: Path, seed: int) -> dict:
 def mean_scores(tests: list[dict]) -> dict:
     """One arm's scores over its seeds."""
     of_seeds = [test["mIoU"] for test in tests]
-    per_class = {name: mean_of(test["IoU"][name] for test in tests) for name in tests[0]["IoU"]}
-    return {"mIoU": mean_of(of_seeds), "mIoU_of_seeds": of_seeds, "IoU": per_class}
+    return {
+        "mIoU": mean_of(of_seeds),
+        "mIoU_std": stdev(of_seeds) if len(of_seeds) > 1 else None,
+        "mIoU_of_seeds": of_seeds,
+        "IoU": {name: mean_of(test["IoU"][name] for test in tests) for name in tests[0]["IoU"]},
+    }

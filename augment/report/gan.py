@@ -9,6 +9,7 @@ import yaml
 
 from augment.report.charts import Line, line_chart
 from augment.report.gan_pictures import Block
+from augment.report.gan_segmenters import columns
 from augment.report.machine import describe_machine
 from augment.report.page import render
 from augment.report.training_log import Curves, read_training_log
@@ -50,6 +51,10 @@ MEASURES = {
     "Recall": Measure(False, 3, "share of real images that lie among the painted ones"),
     "LPIPS": Measure(False, 4, "how much z changes an image, by LPIPS"),
     "Diversity": Measure(False, 4, "how much z changes an image, by a backbone's features"),
+    "mIoU": Measure(False, 1, "of the label maps, %, in a segmenter’s eyes: is what was painted what was asked for?"),
+    "mIoU of photos": Measure(None, 1, "the same of the real photos of these label maps"),
+    "TSTR": Measure(False, 1, "mIoU, %, on real test photos of segmenters trained on painted images; ± over seeds"),
+    "TRTR": Measure(None, 1, "the same, trained on the real photos"),
 }
 OTHER = Measure(None, 4, "")
 TRAINING = {  # what a snapshot tells of its training, and what it is called here
@@ -75,7 +80,7 @@ def write_gan_report(
     """Write `report.json` and `report.html` into the folder; returns the page and the numbers.
 
     Args:
-        runs: of `describe_run`, one or several.
+        runs: of `describe_run`, one or several, with what `gan_segmenters` adds to some of them or to all.
         settings: what was compared: data, split, maps, reals, samples, …; shown as they are.
         notes: what a reader should know about these numbers, a sentence each.
         samples, interpolations: of gan_pictures, a row per run in each block.
@@ -96,6 +101,8 @@ def write_gan_report(
         table=table(runs),
         colours=COLOURS,
         palette=list(zip(label_space["classes"], label_space["palette"], strict=True)),
+        segmented=columns(runs, COLOURS, "segmented", "painted"),
+        trained=columns(runs, COLOURS, "trained", "synthetic"),
         facts=facts(runs),
         differences=shown_differences(report["differences"], runs),
         samples=samples,
@@ -160,12 +167,12 @@ def table(runs: Sequence[dict]) -> list[dict]:
     rows: list[dict] = []
     for key in dict.fromkeys(key for run in runs for key in run["numbers"]):
         kind, _, features = key.partition("/")
-        if kind == "KID std":
+        if kind.endswith(" std"):
             continue  # beside its mean
         measure = MEASURES.get(kind, OTHER)
         values = [run["numbers"].get(key) for run in runs]
         texts = [number(value, measure.digits) for value in values]
-        stds = [run["numbers"].get(f"KID std/{features}") if kind == "KID" else None for run in runs]
+        stds = [run["numbers"].get(f"{kind} std/{features}") for run in runs]
         rows.append(
             {
                 "measure": kind,
@@ -197,7 +204,8 @@ def text_table(runs: Sequence[dict]) -> str:
     rows = [["", "", *(f"{run['name']} " for run in runs)]]
     for row in table(runs):
         arrow = {None: "", True: "↓", False: "↑"}[row["lower_is_better"]]
-        cells = [text + ("*" if won else " ") for text, won in zip(row["texts"], row["best"], strict=True)]
+        texts = [f"{text} ± {std}" if std else text for text, std in zip(row["texts"], row["stds"], strict=True)]
+        cells = [text + ("*" if won else " ") for text, won in zip(texts, row["best"], strict=True)]
         rows.append([f"{row['measure']} {row['features']}", arrow, *cells])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []

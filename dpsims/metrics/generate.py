@@ -5,14 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dpsims.data import FolderDataset
-from dpsims.sample import noise, sample_seed, to_uint8
+from dpsims.sample import Snapshot, noise, sample_seed, to_uint8
 from dpsims.stop import ignore_interrupts
+
+Labelled = tuple[UInt8[np.ndarray, "_ _ 3"], UInt8[np.ndarray, "_ _"]]  # RGB image (H, W, 3), label map (H, W)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,22 @@ def read_reals(dataset: FolderDataset, indices: Sequence[int], compute: Compute)
         yield to_pixels(batch["real"].to(compute.device))
 
 
-@torch.no_grad()
+def read_labelled(dataset: FolderDataset, indices: Sequence[int], compute: Compute) -> Iterator[Labelled]:
+    """The data set's photos with their label maps in its frame, one after the other, on the CPU."""
+    for batch in _load(dataset, indices, compute.batch_size, compute.workers):
+        yield from zip(to_uint8(batch["real"]).numpy(), batch["label_map"].byte().numpy(), strict=True)
+
+
+def make_labelled(
+    snapshot: Snapshot, dataset: FolderDataset, indices: Sequence[int], compute: Compute, *, samples: int, seed: int
+) -> Iterator[Labelled]:
+    """The images of `make_fakes` with the label maps that they were made from, likewise."""
+    fakes = _paint(snapshot.generator, dataset, indices, compute, samples=samples, z_dim=snapshot.z_dim, seed=seed)
+    for label_maps, images in fakes:
+        for label_map, of_map in zip(label_maps.byte().numpy(), images, strict=True):
+            yield from ((image, label_map) for image in to_uint8(of_map).cpu().numpy())
+
+
 def make_fakes(
     generator: nn.Module,
     dataset: FolderDataset,
@@ -70,6 +87,22 @@ def make_fakes(
     Raises:
         FloatingPointError: an image that is not finite, by its label map's name.
     """
+    for _, images in _paint(generator, dataset, indices, compute, samples=samples, z_dim=z_dim, seed=seed):
+        yield images
+
+
+@torch.no_grad()
+def _paint(
+    generator: nn.Module,
+    dataset: FolderDataset,
+    indices: Sequence[int],
+    compute: Compute,
+    *,
+    samples: int,
+    z_dim: int,
+    seed: int,
+) -> Iterator[tuple[Int64[Tensor, "m h w"], Float[Tensor, "m k 3 h w"]]]:
+    """`make_fakes` with the label maps, which stay on the CPU."""
     assert not generator.training
     keys = [dataset.pairs[index].key for index in indices]
     for batch in _load(dataset, indices, max(1, compute.batch_size // samples), compute.workers):
@@ -86,7 +119,7 @@ def make_fakes(
         images = torch.cat(parts).float()
         if not images.isfinite().all():
             raise FloatingPointError(f"the generator's output is not finite; label maps: {', '.join(names)}")
-        yield images.clamp(-1, 1).unflatten(0, (maps, samples))
+        yield batch["label_map"], images.clamp(-1, 1).unflatten(0, (maps, samples))
 
 
 def to_pixels(images: Float[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 h w"]:

@@ -1,0 +1,116 @@
+"""Generators on trial: a segmenter trained on nothing but their images, and the same trained on the real ones.
+
+    OUT/NAME/shards         a generator's images of the training label maps
+    OUT/NAME/segmenters     what was trained on them
+    OUT/real/HEIGHTxWIDTH   what was trained on the real images, once for all generators of that size
+
+What is there already is not made again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from augment.mmseg.train_on_synthetic import Training, arm_config, check_settings, train_arm
+from augment.record import HELD_OUT, SPLITS, LabelFile, find_label_maps
+from augment.shards import check_manifest
+from augment.synthesize import Settings, check_instances, describe, synthesize
+from dpsims.sample import Snapshot
+
+SHARD_SIZE = 512  # images, at most
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A generator with all that its two arms are made of.
+
+    Attributes:
+        folder: OUT/NAME.
+        real: where the real arm is.
+        label_files: of the training split.
+        seeds: of the segmenters, in both arms.
+    """
+
+    snapshot: Snapshot
+    folder: Path
+    real: Path
+    label_files: Sequence[LabelFile]
+    synthesis: Settings
+    training: Training
+    seeds: Sequence[int]
+
+    def check(self) -> None:
+        """All that can be looked at before anything is made.
+
+        Raises:
+            ValueError: data that is missing or of other classes, label maps without the instances that the generator
+                takes, or folders with shards or trainings of other settings.
+        """
+        check_instances(self.snapshot, self.label_files)
+        shards = describe(self.snapshot, self.label_files, self.synthesis)
+        check_manifest(self.folder / "shards", shards)
+        check_settings(self.folder / "segmenters", self.training.settings(shards))
+        check_settings(self.real, self.training.settings(None))
+        arm_config(self.training)
+
+    def run(self, device: torch.device, *, batch_size: int, threads: int) -> dict[str, dict]:
+        """Make what is not there yet; gives both arms, "synthetic" and "real", as of `train_arm`.
+
+        Args:
+            device: where the generator is.
+            batch_size: images at once, at most.
+            threads: that read label maps and encode images.
+        """
+        shards = self.folder / "shards"
+        work = {"device": device, "batch_size": batch_size, "threads": threads, "progress": True}
+        synthesize(self.snapshot, self.label_files, shards, self.synthesis, **work)
+        return {
+            "synthetic": train_arm(self.training, self.folder / "segmenters", shards, seeds=self.seeds),
+            "real": train_arm(self.training, self.real, seeds=self.seeds),
+        }
+
+
+def plan_trials(
+    snapshots: Sequence[tuple[str, Snapshot]],
+    out: Path,
+    data_root: Path,
+    *,
+    iterations: int,
+    num_seeds: int,
+    samples: int,
+    seed: int,
+    bf16: bool,
+    workers: int,
+    train_split: str,
+    test_split: str,
+) -> list[Trial]:
+    """A checked trial for each generator.
+
+    Args:
+        snapshots: with the generators' names.
+        data_root: in the generic layout.
+        iterations: of a segmenter's training.
+        num_seeds: segmenters per arm.
+        samples: images per training label map.
+        seed, bf16: of the synthesis.
+        workers: processes that read images while a segmenter is trained.
+
+    Raises:
+        ValueError: as of `Training` and `Trial.check`.
+    """
+    splits = {"train_split": train_split, "test_split": test_split}
+    options = {"iterations": iterations, "workers": workers, **splits}
+    trainings = [Training(data_root, it.height, it.width, **options) for _, it in snapshots]
+    others = {*HELD_OUT} - {SPLITS.get(test_split, test_split)}  # held out of something else
+    label_files = find_label_maps(data_root / train_split, others)
+    synthesis = Settings(samples, max(1, SHARD_SIZE // samples), seed, bf16=bf16)
+    trials = []
+    for (name, snapshot), training in zip(snapshots, trainings, strict=True):
+        folder = out / name.strip("/").replace("/", "_")  # a name is a path where two folders are called the same
+        real = out / "real" / f"{snapshot.height}x{snapshot.width}"
+        trial = Trial(snapshot, folder, real, label_files, synthesis, training, range(num_seeds))
+        trial.check()
+        trials.append(trial)
+    return trials

@@ -1,0 +1,134 @@
+"""Trained generators, each with the labelled images that it is measured on, at its size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+
+from dpsims.data import FolderDataset
+from dpsims.metrics.evaluate import check_counts, check_fit
+from dpsims.metrics.generate import spread_indices
+from dpsims.sample import Snapshot, load_generator
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where labelled images are, how their files are to be read, and which of them serve for what.
+
+    Attributes:
+        layout: of `dpsims.layouts.LAYOUTS`.
+        label_space: of `dpsims/label_spaces`; None is ROOT/meta.json.
+        train_split: what the generators were trained on.
+        split: whose label maps are painted.
+        reference_split: whose photos the painted ones are compared with.
+    """
+
+    name: str
+    root: Path
+    layout: str
+    label_space: str | None
+    train_split: str
+    split: str
+    reference_split: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A generator to measure, with its data at its size."""
+
+    name: str
+    path: Path
+    snapshot: Snapshot
+    maps: FolderDataset
+    reals: FolderDataset
+
+
+def find_place(
+    generators: Sequence[Path],
+    *,
+    root: str | None = None,
+    layout: str | None = None,
+    label_space: str | None = None,
+    train_split: str | None = None,
+    split: str | None = None,
+    reference_split: str | None = None,
+) -> Place:
+    """The data that the arguments name; what they leave open is what the runs' config.yaml say.
+
+    Label space and splits go with a layout: a run of another one than `layout` does not tell them.
+
+    Raises:
+        ValueError: the runs say different things, or there is none that says where the data is.
+    """
+    configs = [path / "config.yaml" for path in generators]
+    trained = [yaml.safe_load(file.read_text())["data"] for file in configs if file.is_file()]
+
+    def of_runs(key: str, option: str) -> str | None:
+        values = list(dict.fromkeys(data.get(key) for data in trained))
+        if len(values) > 1:
+            listed = ", ".join(map(str, values))
+            raise ValueError(f"{option} is needed, as the runs were trained with different ones: {listed}")
+        return values[0] if values else None
+
+    place = root or of_runs("root", "--data")
+    if place is None:
+        raise ValueError(f"--data is needed: there is no {configs[0]} to name it")
+    name = Path(root).absolute().name if root else of_runs("name", "--data")
+    layout = layout or of_runs("layout", "--layout") or "generic"
+    trained = [data for data in trained if (data.get("layout") or "generic") == layout]
+    split = split or of_runs("val_split", "--split") or "val"
+    return Place(
+        name=name,
+        root=Path(place),
+        layout=layout,
+        label_space=label_space or of_runs("label_space", "--label-space"),
+        train_split=train_split or of_runs("train_split", "--train-split") or "train",
+        split=split,
+        reference_split=reference_split or split,
+    )
+
+
+def open_split(place: Place, split: str, snapshot: Snapshot, *, instances: bool) -> FolderDataset:
+    """A split at a generator's size, without augmentation."""
+    return FolderDataset(
+        root=place.root,
+        split=split,
+        layout=place.layout,
+        label_space=place.label_space,
+        height=snapshot.height,
+        width=snapshot.width,
+        flip=False,
+        zoom_range=1.0,
+        augment=False,
+        instances=instances,
+        seed=0,
+    )
+
+
+def open_runs(
+    generators: Sequence[Path],
+    place: Place,
+    device: torch.device,
+    *,
+    max_maps: int | None,
+    samples: int,
+    diversity_samples: int,
+    neighbours: int,
+) -> list[Run]:
+    """Load every generator with its data, and refuse what cannot be compared; the numbers are those of `evaluate`."""
+    folders = [(path if path.is_dir() else path.parent).absolute() for path in generators]
+    names = [folder.name for folder in folders]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in generators]
+    runs = []
+    for name, path in zip(names, generators, strict=True):
+        snapshot = load_generator(path, device)
+        maps = open_split(place, place.split, snapshot, instances=snapshot.instances)
+        reals = open_split(place, place.reference_split, snapshot, instances=False)
+        check_fit(snapshot, maps)
+        count = len(spread_indices(len(maps), max_maps))
+        check_counts(count, samples, diversity_samples, len(reals), neighbours)
+        runs.append(Run(name, path, snapshot, maps, reals))
+    return runs

@@ -1,0 +1,72 @@
+"""Where the data of trained runs is: what their configurations say, what is asked for instead, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from evaluate_tool import write_run
+from official_layouts import make_cityscapes
+
+from dpsims.labels import LABEL_SPACES, load_label_space
+from dpsims.metrics.runs import Place, find_place, open_runs
+
+COUNTS = {"max_maps": None, "samples": 2, "diversity_samples": 2, "neighbours": 3}
+
+
+def configured(folder: Path, **data: str | None) -> Path:
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump({"data": {"name": "streets", "root": "there", **data}}))
+    return folder
+
+
+def test_a_place_is_what_the_runs_say_and_what_is_asked_for_comes_first(tmp_path):
+    plain = configured(tmp_path / "plain")
+    assert find_place([plain]) == Place("streets", Path("there"), "generic", None, "train", "val", "val")
+    official = {"layout": "ade20k", "label_space": "ade20k", "train_split": "training", "val_split": "validation"}
+    ade = configured(tmp_path / "ade", **official)
+    place = Place("streets", Path("there"), "ade20k", "ade20k", "training", "validation", "validation")
+    assert find_place([ade]) == find_place([ade, ade]) == place
+    found = find_place([ade], root="my/own", split="testing", reference_split="training")
+    assert found == Place("own", Path("my/own"), "ade20k", "ade20k", "training", "testing", "training")
+    # Another layout has other splits and files with other ids.
+    found = find_place([ade], root="my/own", layout="generic")
+    assert found == Place("own", Path("my/own"), "generic", None, "train", "val", "val")
+    found = find_place([tmp_path / "nowhere"], root="x", layout="coco_stuff", label_space="coco_stuff", split="val2017")
+    assert found == Place("x", Path("x"), "coco_stuff", "coco_stuff", "train", "val2017", "val2017")
+    without = configured(tmp_path / "without", val_split=None)
+    assert find_place([without]).split == "val"  # not the training split: that would have to be asked for
+
+
+def test_runs_of_different_data_are_refused(tmp_path):
+    runs = [configured(tmp_path / name, val_split=name) for name in ("day", "night")]
+    with pytest.raises(ValueError, match="--split is needed, as the runs were trained with different ones: day, night"):
+        find_place(runs)
+    assert find_place(runs, split="dusk").split == "dusk"
+    runs.append(configured(tmp_path / "ade", layout="ade20k"))
+    with pytest.raises(ValueError, match="--layout is needed, as the runs .* None, ade20k"):
+        find_place(runs)
+    with pytest.raises(ValueError, match="--data is needed: there is no .*nowhere/config.yaml"):
+        find_place([tmp_path / "nowhere"])
+
+
+def test_runs_are_opened_with_an_official_layout_at_their_size(tmp_path):
+    root = make_cityscapes(tmp_path / "cityscapes")
+    classes = load_label_space(LABEL_SPACES / "cityscapes.json").classes
+    data = {"layout": "cityscapes", "label_space": "cityscapes"}
+    run = write_run(tmp_path / "run", root, 0, classes, **data)
+    place = find_place([run], reference_split="train")
+    (opened,) = open_runs([run], place, torch.device("cpu"), **COUNTS)
+    assert (opened.name, len(opened.maps), len(opened.reals)) == ("run", 2, 4)
+    assert opened.maps[0, 0]["label_map"].shape == (32, 64)
+    assert set(opened.maps[0, 0]["label_map"].unique().tolist()) <= {0, 10, 13, 255}  # road, sky, car
+    with pytest.raises(ValueError, match="no such folder: .*leftImg8bit/test"):
+        open_runs([run], find_place([run], split="test"), torch.device("cpu"), **COUNTS)
+
+
+def test_runs_with_folders_of_one_name_go_by_their_paths(tmp_path, tiny_root):
+    runs = [write_run(tmp_path / parent / "best", tiny_root, 0) for parent in ("a", "b")]
+    place = find_place(runs, split="train")
+    opened = open_runs(runs, place, torch.device("cpu"), **COUNTS)
+    assert [run.name for run in opened] == [str(run) for run in runs]
+    assert all(run.maps.instances is None for run in opened)
