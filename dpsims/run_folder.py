@@ -128,6 +128,13 @@ class RunFolder:
         self.write(self.log_file, "".join(kept))
 
 
+def run_of(snapshot: Path) -> Path | None:
+    """The run folder that a snapshot lies in: RUN itself, RUN/best, RUN/kept/IMAGES, or a file there."""
+    folder = (snapshot if snapshot.is_dir() else snapshot.parent).absolute()
+    candidates = (folder, folder.parent, folder.parent.parent)
+    return next((run for run in candidates if (run / "config.yaml").is_file()), None)
+
+
 def read_checkpoint(file: Path) -> dict:
     """A checkpoint whose bytes are those that were written: torch's archives carry a checksum of every tensor.
 

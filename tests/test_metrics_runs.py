@@ -10,6 +10,7 @@ from official_layouts import make_cityscapes
 
 from dpsims.labels import LABEL_SPACES, load_label_space
 from dpsims.metrics.runs import Place, find_place, open_runs
+from dpsims.run_folder import run_of
 
 COUNTS = {"max_maps": None, "samples": 2, "diversity_samples": 2, "neighbours": 3}
 
@@ -46,7 +47,7 @@ def test_runs_of_different_data_are_refused(tmp_path):
     runs.append(configured(tmp_path / "ade", layout="ade20k"))
     with pytest.raises(ValueError, match="--layout is needed, as the runs .* None, ade20k"):
         find_place(runs)
-    with pytest.raises(ValueError, match="--data is needed: there is no .*nowhere/config.yaml"):
+    with pytest.raises(ValueError, match="--data is needed: .*nowhere is not in a run folder"):
         find_place([tmp_path / "nowhere"])
 
 
@@ -70,3 +71,12 @@ def test_runs_with_folders_of_one_name_go_by_their_paths(tmp_path, tiny_root):
     opened = open_runs(runs, place, torch.device("cpu"), **COUNTS)
     assert [run.name for run in opened] == [str(run) for run in runs]
     assert all(run.maps.instances is None for run in opened)
+
+
+def test_a_snapshot_deep_in_a_run_is_of_that_run(tmp_path):
+    run = configured(tmp_path / "mine", val_split="night")
+    for folder in ("best", "kept/000000100"):
+        (run / folder).mkdir(parents=True)
+        assert run_of(run / folder) == run_of(run / folder / "generator.safetensors") == run.absolute()
+    assert find_place([run / "best"]).split == "night"
+    assert run_of(tmp_path) is None

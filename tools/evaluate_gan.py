@@ -24,6 +24,7 @@ from dpsims.metrics.evaluate import evaluate
 from dpsims.metrics.generate import Compute, make_labelled, read_labelled, spread_indices
 from dpsims.metrics.inception import inception_at_hand
 from dpsims.metrics.runs import Place, Run, find_place, open_runs, open_split
+from dpsims.run_folder import run_of
 from dpsims.sample import file_sha256
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def run(arguments: argparse.Namespace) -> None:
                 notes.append(f"{warning.message}.")
             else:
                 print(f"warning: {warning.message}", file=sys.stderr)
-        described.append(describe_run(entry.name, entry.snapshot, entry.path, numbers))
+        described.append(describe_run(entry.name, entry.snapshot, entry.path, numbers, run_of(entry.path)))
     for one, (painted, real) in zip(described, scores, strict=False):
         add_segmented(one, settings["segmenter"]["name"], painted, real)
 

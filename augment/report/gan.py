@@ -116,8 +116,13 @@ def write_gan_report(
     return folder / "report.html", report
 
 
-def describe_run(name: str, snapshot: Snapshot, path: Path, numbers: dict[str, float]) -> dict:
-    """A generator with its numbers and, where `path` is a run folder, its options and the log of its training."""
+def describe_run(name: str, snapshot: Snapshot, path: Path, numbers: dict[str, float], run: Path | None = None) -> dict:
+    """A generator with its numbers, and with the options and the log of its training.
+
+    Args:
+        path: of the snapshot.
+        run: folder of the run, where the snapshot lies deeper in it; None is `path`.
+    """
     file = path / "generator.json" if path.is_dir() else path.with_suffix(".json")
     return {
         "name": name,
@@ -128,8 +133,8 @@ def describe_run(name: str, snapshot: Snapshot, path: Path, numbers: dict[str, f
         "parameters": sum(parameter.numel() for parameter in snapshot.generator.parameters()),
         "sha256": snapshot.sha256,
         "training": json.loads(file.read_text())["training"],
-        "options": read_options(path),
-        "log": read_log(path),
+        "options": read_options(run or path),
+        "log": read_log(run or path),
     }
 
 

@@ -10,6 +10,7 @@ import yaml
 from dpsims.data import FolderDataset
 from dpsims.metrics.evaluate import check_counts, check_fit
 from dpsims.metrics.generate import spread_indices
+from dpsims.run_folder import run_of
 from dpsims.sample import Snapshot, load_generator
 
 
@@ -62,8 +63,8 @@ def find_place(
     Raises:
         ValueError: the runs say different things, or there is none that says where the data is.
     """
-    configs = [path / "config.yaml" for path in generators]
-    trained = [yaml.safe_load(file.read_text())["data"] for file in configs if file.is_file()]
+    folders = [run_of(path) for path in generators]
+    trained = [yaml.safe_load((run / "config.yaml").read_text())["data"] for run in folders if run is not None]
 
     def of_runs(key: str, option: str) -> str | None:
         values = list(dict.fromkeys(data.get(key) for data in trained))
@@ -74,7 +75,7 @@ def find_place(
 
     place = root or of_runs("root", "--data")
     if place is None:
-        raise ValueError(f"--data is needed: there is no {configs[0]} to name it")
+        raise ValueError(f"--data is needed: {generators[0]} is not in a run folder, whose config.yaml would name it")
     name = Path(root).absolute().name if root else of_runs("name", "--data")
     layout = layout or of_runs("layout", "--layout") or "generic"
     trained = [data for data in trained if (data.get("layout") or "generic") == layout]
@@ -118,8 +119,7 @@ def open_runs(
     neighbours: int,
 ) -> list[Run]:
     """Load every generator with its data, and refuse what cannot be compared; the numbers are those of `evaluate`."""
-    folders = [(path if path.is_dir() else path.parent).absolute() for path in generators]
-    names = [folder.name for folder in folders]
+    names = [_name(path) for path in generators]
     if len(set(names)) < len(names):
         names = [str(path) for path in generators]
     runs = []
@@ -132,3 +132,9 @@ def open_runs(
         check_counts(count, samples, diversity_samples, len(reals), neighbours)
         runs.append(Run(name, path, snapshot, maps, reals))
     return runs
+
+
+def _name(path: Path) -> str:
+    """RUN, or RUN/best and the like."""
+    folder = (path if path.is_dir() else path.parent).absolute()
+    return folder.relative_to((run_of(path) or folder).parent).as_posix()
