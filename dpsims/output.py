@@ -50,7 +50,10 @@ class Output:
             self.wandb.finish(exit_code=int(kind is not None))
 
     def say(self, text: str) -> None:
-        self.bar.write(text) if not self.bar.disable else print(text, flush=True)
+        if self.bar.disable:
+            print(text, flush=True)
+        else:
+            self.bar.write(text)
 
     def add(self, terms: dict[str, float]) -> None:
         """A step's losses and gradient norms."""

@@ -1,8 +1,12 @@
-"""Stopping politely: the first SIGINT or SIGTERM asks the loop to finish its step, the second one breaks in."""
+"""Stopping politely: the first SIGINT or SIGTERM asks the loop to finish its step, one some seconds later breaks in."""
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
+
+
+ECHO = 3.0  # seconds: under torchrun a Ctrl-C reaches a rank twice, from the terminal and from torchrun
 
 
 class StopSignal:
@@ -10,6 +14,7 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.requested = False
+        self.since = 0.0
         self.previous: dict[int, object] = {}
 
     def __enter__(self) -> "StopSignal":
@@ -24,9 +29,10 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if not self.requested:
+            self.requested, self.since = True, time.monotonic()
+        elif time.monotonic() - self.since > ECHO:
             raise KeyboardInterrupt
-        self.requested = True
 
 
 def ignore_interrupts(worker: int) -> None:

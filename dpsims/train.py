@@ -63,6 +63,7 @@ def train(config: TrainConfig) -> Path:
                 if finished or stopped or keep or due(trainer, run.checkpoint_kimg):
                     output.save(keep=keep)
             if stopped and not finished:
+                distributed.barrier()  # torchrun ends the others as soon as one is gone
                 raise KeyboardInterrupt(f"stopped at {trainer.images_seen} images; the same command goes on")
     distributed.barrier()  # nobody leaves while the first one writes
     return trainer.folder.root

@@ -1,6 +1,9 @@
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -81,6 +84,26 @@ def test_torchrun_trains_and_one_process_goes_on(tiny_root, tmp_path):
     assert one.returncode == 0 and "goes on at 0.008" in one.stdout, one.stderr
     rows = [json.loads(line)["images_seen"] for line in (out / "log.jsonl").read_text().splitlines()]
     assert rows == [4, 8, 12]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_torchrun_is_stopped_politely(number, tiny_root, tmp_path):
+    """Ctrl-C reaches the ranks twice, from the terminal and from torchrun; the first rank still saves."""
+    out = tmp_path / "run"
+    options = [TOOL, f"data.root={tiny_root}", f"out={out}", *TINY, "run.log_kimg=0.002", "run.total_kimg=1000"]
+    command = [str(part) for part in [*torchrun(2), *options, "loss.diversity.tau=1"]]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (out / "log.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    process.wait(timeout=60)
+    state = torch.load(out / "checkpoint.pt", weights_only=True)
+    rows = [json.loads(line)["images_seen"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert state["images_seen"] == rows[-1] > 0
 
 
 def test_a_batch_that_does_not_divide_is_an_error(tiny_root, tmp_path):
