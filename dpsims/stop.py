@@ -5,7 +5,6 @@ import threading
 import time
 from types import FrameType, TracebackType
 
-
 ECHO = 3.0  # seconds: under torchrun a Ctrl-C reaches a rank twice, from the terminal and from torchrun
 
 
