@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
+from timm.layers import DropPath
 from torch import Tensor, nn
 
 from dpsims.pretrained import create_features
@@ -14,8 +15,8 @@ STRIDES = (4, 8, 16, 32)
 class Backbone(nn.Module):
     """Images in [-1, 1] → feature maps, finest first.
 
-    A frozen backbone stays in eval mode through `.train()` and out of `state_dict()`, but inside the graph: gradients
-    pass through it to the image.
+    A frozen backbone stays in eval mode through `.train()` and, if pre-trained, out of `state_dict()`, but inside the
+    graph: gradients pass through it to the image.
 
     Args:
         name: timm model name.
@@ -55,8 +56,14 @@ class Backbone(nn.Module):
         self.register_buffer("mean", torch.tensor(cfg["mean"]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(cfg["std"]).view(1, 3, 1, 1), persistent=False)
 
+        for module in self.net.modules():  # chance would come from a generator that no checkpoint holds for all ranks
+            if isinstance(module, DropPath):
+                module.drop_prob = 0.0
+            elif isinstance(module, nn.Dropout):
+                module.p = 0.0
         if frozen:
             self.net.eval().requires_grad_(False)
+        if frozen and pretrained:
             self.keys = list(self.net.state_dict())
             self.register_state_dict_post_hook(Backbone._leave_out)
             self.register_load_state_dict_pre_hook(Backbone._fill_in)

@@ -1,6 +1,10 @@
 """From a configuration to the objects of a training run, in one place."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+
+from timm.layers import set_fused_attn, use_fused_attn
 
 from dpsims.backbone import Backbone
 from dpsims.config import DataConfig, TrainConfig
@@ -35,13 +39,26 @@ def architecture(config: TrainConfig, space: LabelSpace) -> dict:
     return {"num_classes": space.num_classes, **size, **vars(config.generator)}
 
 
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Networks that timm makes within it attend step by step: R1 differentiates twice, the fused kernels but once."""
+    before = use_fused_attn()
+    set_fused_attn(False)
+    try:
+        yield
+    finally:
+        set_fused_attn(before > 0, experimental=before > 1)
+
+
 def build_step(config: TrainConfig, space: LabelSpace) -> GANStep:
     """The nets with fresh weights, and their losses."""
     d, contrastive, diversity = config.discriminator, config.loss.contrastive, config.loss.diversity
     image_size = (config.data.height, config.data.width)
     generator = Generator(**architecture(config, space))
+    with plain_attention() if config.loss.r1.weight > 0 else nullcontext():
+        backbone = Backbone(image_size=image_size, **vars(d.backbone))
     discriminator = Discriminator(
-        backbone=Backbone(image_size=image_size, **vars(d.backbone)),
+        backbone=backbone,
         num_classes=space.num_classes,
         nonlinearity=d.nonlinearity,
         normalization=d.normalization,

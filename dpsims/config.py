@@ -5,26 +5,33 @@ import difflib
 import types
 import typing
 from dataclasses import dataclass
+from operator import attrgetter
+
+from dpsims.discriminator import NONLINEARITIES, NORMALIZATIONS
+from dpsims.hardware import PRECISIONS
 
 DIVERSITY_SPACES = ("features", "image")
 AUGMENTATIONS = ("color", "translation", "cutout")
 VALIDATION_METRICS = ("FID", "KID")
 ABOVE_0 = (
-    "run.batch_size",
-    "run.micro_batch",
-    "run.total_kimg",
-    "run.log_kimg",
-    "run.sample_kimg",
-    "run.checkpoint_kimg",
-    "run.keep_kimg",
-    "run.sample_maps",
-    "run.sample_noises",
-    "optim.clip_norm",
+    *(f"run.{name}" for name in ("batch_size", "micro_batch", "sample_maps", "sample_noises")),
+    *(f"run.{name}_kimg" for name in ("total", "log", "sample", "checkpoint", "keep")),
+    *(f"generator.{name}" for name in ("channel_base", "cond_channels", "spade_hidden")),
+    *(f"generator.{name}" for name in ("z_dim", "w_dim", "noise_tokens")),
+    *(f"discriminator.{name}_channels" for name in ("full", "penultimate")),
+    *(f"loss.contrastive.{name}" for name in ("embedding_dim", "num_patches", "temperature")),
+    *(f"optim.{name}" for name in ("lr_G", "lr_D", "clip_norm", "ema_halflife_kimg")),
+    *(f"validation.{name}" for name in ("every_kimg", "max_maps", "patience_kimg")),
     "loss.r1.every",
     "loss.diversity.tau_images",
-    "validation.every_kimg",
-    "validation.max_maps",
-    "validation.patience_kimg",
+)
+AT_LEAST_0 = (
+    "seed",
+    "data.workers",
+    "optim.ema_rampup",
+    "loss.focal_gamma",
+    "loss.diversity.tau",
+    *(f"loss.{term}.weight" for term in ("contrastive", "diversity", "labelmix", "r1")),
 )
 
 
@@ -168,26 +175,37 @@ class TrainConfig:
     validation: ValidationConfig
 
     def __post_init__(self) -> None:
-        for key in ABOVE_0:
-            value = self
-            for part in key.split("."):
-                value = getattr(value, part)
-            if value is not None and value <= 0:
-                raise ValueError(f"{key} must be above 0, not {value:g}")
+        for keys, words, right in (
+            (ABOVE_0, "must be above 0", lambda value: value > 0),
+            (AT_LEAST_0, "is at least 0", lambda value: value >= 0),
+        ):
+            for key in keys:
+                value = attrgetter(key)(self)
+                if value is not None and not right(value):
+                    raise ValueError(f"{key} {words}, not {value:g}")
         choices = [
             ("loss.diversity.space", self.loss.diversity.space, DIVERSITY_SPACES),
+            ("discriminator.nonlinearity", self.discriminator.nonlinearity, NONLINEARITIES),
+            ("discriminator.normalization", self.discriminator.normalization, NORMALIZATIONS),
+            ("run.precision", self.run.precision, PRECISIONS),
             ("validation.metric", self.validation.metric, VALIDATION_METRICS),
             *(("discriminator.augment", policy, AUGMENTATIONS) for policy in self.discriminator.augment),
         ]
         for key, value, known in choices:
             if value not in known:
                 raise ValueError(f"{key} takes {', '.join(known)}, not {value!r}")
+        if len(self.optim.betas) != 2 or not all(0 <= beta < 1 for beta in self.optim.betas):
+            raise ValueError(f"optim.betas are two numbers from 0 to below 1, not {self.optim.betas}")
+        if not self.loss.contrastive.strides:
+            raise ValueError("loss.contrastive.strides is empty; loss.contrastive.weight=0 switches the term off")
         if self.loss.diversity.weight > 0 and self.loss.diversity.tau is None and self.run.batch_size < 2:
             raise ValueError(
                 f"run.batch_size={self.run.batch_size}: eq. 7 (loss.diversity.tau=null) compares two images"
             )
         if self.validation.patience_kimg is not None and self.validation.every_kimg is None:
             raise ValueError("validation.patience_kimg has no effect while validation.every_kimg is null")
+        if self.run.compile and (self.run.activation_checkpointing or self.loss.r1.weight > 0):
+            raise ValueError("run.compile=true goes neither with run.activation_checkpointing nor with loss.r1")
 
 
 def from_dict(cls: type, values: dict, path: str = "") -> typing.Any:

@@ -10,7 +10,7 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-PATIENCE = timedelta(hours=2)  # that ranks wait for each other: the first one alone validates and saves
+TIMEOUT = timedelta(hours=2)  # so long do ranks wait for each other: the first one alone validates and saves
 
 
 def launch(device: torch.device) -> None:
@@ -19,7 +19,7 @@ def launch(device: torch.device) -> None:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
 
 
 def leave() -> None:
@@ -72,22 +72,35 @@ def wrap(phase: nn.Module) -> nn.Module:
     Buffers stay each rank's own: batch norms are synchronised in their forward, and spectral norm's vectors follow
     from the weights.
     """
-    return DistributedDataParallel(phase, broadcast_buffers=False) if dist.is_initialized() else phase
+    if not dist.is_initialized():
+        return phase
+    wrapped = DistributedDataParallel(phase)
+    wrapped.broadcast_buffers = False
+    return wrapped
 
 
-def synchronize_batch_norm(net: nn.Module, device: torch.device) -> None:
-    """Have the batch norms in `net` take their statistics over all ranks; torch's own do so on GPUs alone.
+def synchronize_batch_norm(net: nn.Module, *, native: bool) -> None:
+    """Have the batch norms in `net` take their statistics over all ranks.
 
-    On CPUs norms with a built-in activation, which some backbones have, stay as they are.
+    Args:
+        native: by torch's own layer, which is the faster one, but for GPUs alone and without a second derivative.
+
+    Raises:
+        ValueError: not `native`, and `net` has norms that only torch's and timm's own layers can stand in for.
     """
     if not dist.is_initialized():
         return
-    if device.type == "cuda":
-        convert_sync_batchnorm(net)  # timm's, which knows those norms, too
+    if native:
+        convert_sync_batchnorm(net)  # timm's, which knows norms with a built-in activation, too
         return
     for module in net.modules():
         if type(module) is nn.BatchNorm2d:
-            module.__class__ = CPUSyncBatchNorm
+            module.__class__ = JointBatchNorm
+        elif isinstance(module, nn.BatchNorm2d):
+            raise ValueError(
+                f"a trained backbone with {type(module).__name__} needs torch's synchronised batch norm, which works "
+                "on GPUs alone and not with loss.r1; take one process, freeze the backbone, or set loss.r1.weight=0"
+            )
 
 
 class _Sum(torch.autograd.Function):
@@ -99,19 +112,20 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: object, gradient: Tensor) -> Tensor:
-        return total(gradient.clone())
+        return _Sum.apply(gradient)  # not a bare sum, which a second derivative would not see
 
 
-class CPUSyncBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the joint batch of ranks with equally many images each."""
+class JointBatchNorm(nn.BatchNorm2d):
+    """Batch norm over the joint batch of ranks with equally many images each, on any device, with all derivatives."""
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         if not self.training:
             return super().forward(x)
         shape = (1, -1, 1, 1)
         count = x.numel() // x.shape[1] * world_size()
-        mean = _Sum.apply(x.float().sum(dim=(0, 2, 3))) / count  # (C,)
-        centred = x.float() - mean.view(shape)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        mean = _Sum.apply(wide.sum(dim=(0, 2, 3))) / count  # (C,)
+        centred = wide - mean.view(shape)
         var = _Sum.apply(centred.square().sum(dim=(0, 2, 3))) / count  # (C,), of the population
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)

@@ -2,13 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dpsims import losses
 from dpsims import noise as draw
@@ -16,6 +14,7 @@ from dpsims.contrastive import PatchContrast
 from dpsims.diff_augment import DRAWS, DiffAugment
 from dpsims.discriminator import Discriminator
 from dpsims.generator import Conditioning, Generator
+from dpsims.layers import settle_weights
 from dpsims.noise import StepRandom
 
 
@@ -106,19 +105,18 @@ class GANStep:
             penalize: add the R1 term in this step.
         """
         self.D.train()
+        settle_weights(self.D, gradient=True)
+        settle_weights(self.G, gradient=False)
         with torch.no_grad():
             fake = self.G(batch.label_map, self._z(batch, random, draw.D_Z), batch.offsets)
         change = self._change(batch, random, draw.D_AUGMENT)
-        real = change.images(batch.real).requires_grad_(penalize)
+        real = change.images(batch.real).detach().requires_grad_(penalize)
         images = [real, change.images(fake)]
         if self.lambda_labelmix > 0:
-            from_real = self._mix_mask(batch, random)  # (N, H, W)
-            images.append(change.images(torch.where(from_real.unsqueeze(1), batch.real, fake)))
-        # One forward: joint batch statistics. R1 differentiates twice, as only plain attention can be.
-        with sdpa_kernel(SDPBackend.MATH) if penalize else nullcontext():
-            real_logits, fake_logits, *mixed_logits = (
-                self.D(torch.cat(images)).float().split(len(batch))
-            )  # (N, C+1, H, W)
+            from_real = change.mask(self._mix_mask(batch, random))  # (N, H, W)
+            images.append(torch.where(from_real.unsqueeze(1), real.detach(), images[1]))
+        logits = self.D(torch.cat(images)).float()  # one forward: joint batch statistics
+        real_logits, fake_logits, *mixed_logits = logits.split(len(batch))  # (N, C+1, H, W) each
 
         label_map = change.label_map(batch.label_map)
         valid = change.mask(torch.ones_like(label_map, dtype=torch.bool)) if self.augment else None
@@ -128,9 +126,7 @@ class GANStep:
         }
         loss = terms["Loss/D/real"] + terms["Loss/D/fake"]
         if self.lambda_labelmix > 0:
-            terms["Loss/D/labelmix"] = losses.labelmix_loss(
-                mixed_logits[0], real_logits, fake_logits, change.mask(from_real)
-            )
+            terms["Loss/D/labelmix"] = losses.labelmix_loss(mixed_logits[0], real_logits, fake_logits, from_real)
             loss = loss + self.lambda_labelmix * terms["Loss/D/labelmix"]
         if penalize:
             terms["Loss/D/r1"] = losses.r1_penalty(real_logits, label_map, real)
@@ -140,6 +136,8 @@ class GANStep:
     def generator_loss(self, batch: Batch, random: StepRandom) -> tuple[Tensor, dict[str, Tensor]]:
         """L_G = L_adv + λ_C L_C + λ_div L_div."""
         self.D.eval()
+        settle_weights(self.G, *([self.contrast.projectors] if self.contrast is not None else []), gradient=True)
+        settle_weights(self.D, gradient=False)
         z = self._z(batch, random, draw.G_Z)
         conditioning = self.G.encode(batch.label_map, batch.offsets)
         features = self.G.decode_features(conditioning, z)  # (N, base, H, W)

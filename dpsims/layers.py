@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
 Modulation = tuple[Tensor, Tensor]  # γ and β, each (M, C, h, w)
@@ -25,6 +26,19 @@ def _initialise(layer: nn.Conv2d | nn.Linear) -> nn.Module:
     nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def settle_weights(*nets: nn.Module, gradient: bool) -> None:
+    """Compute the spectral-normalised weights of nets once for all calls of a pass, within `parametrize.cached()`.
+
+    In fp32 also under autocast: σ is a product of vectors. In training mode this is the pass's one power iteration.
+    """
+    for net in nets:
+        device = next(net.parameters()).device.type
+        with torch.set_grad_enabled(gradient), torch.autocast(device, enabled=False):
+            for layer in net.modules():
+                if parametrize.is_parametrized(layer, "weight"):
+                    _ = layer.weight
 
 
 class ConvBlock(nn.Sequential):

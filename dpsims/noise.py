@@ -11,7 +11,7 @@ from torch import Tensor
 from dpsims.sample import noise
 
 # What a number is drawn for. NumPy pads short seeds with zeros, so 0 stays free: (seed, position) is the data set's.
-D_Z, G_Z, OTHER_Z, D_AUGMENT, G_AUGMENT, LABELMIX, PATCHES, TAU_Z, WATCH_Z, CUT = range(1, 11)
+D_Z, G_Z, OTHER_Z, D_AUGMENT, G_AUGMENT, LABELMIX, PATCHES, TAU_Z, WATCH_Z = range(1, 10)
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,9 @@ class Output:
 
     def __enter__(self) -> "Output":
         self.wandb = start_wandb(self.trainer) if self.run.wandb else None
-        self.writer = SummaryWriter(str(self.folder.tensorboard), purge_step=self.trainer.images_seen)
         seen = self.trainer.images_seen
+        purge = seen + 1 if seen else 0  # what came after the checkpoint comes again; what came with it does not
+        self.writer = SummaryWriter(str(self.folder.tensorboard), purge_step=purge)
         self.bar = tqdm(total=self.total, initial=seen, unit="img", desc="train", smoothing=0.05, disable=None)
         return self
 
@@ -111,8 +112,8 @@ class Output:
         self.writer.add_image("samples", grid, trainer.images_seen, dataformats="HWC")
         return file
 
-    def save_snapshot(self, folder: Path) -> None:
-        """The averaged generator with where it comes from."""
+    def save_snapshot(self, folder: Path, **remarks: object) -> None:
+        """The averaged generator with where it comes from, and what else is to be remarked of it."""
         trainer, config = self.trainer, self.trainer.config
         training = {
             "images_seen": trainer.images_seen,
@@ -121,14 +122,17 @@ class Output:
             "seed": config.seed,
             "tau_diversity": trainer.step.tau_diversity,
             "backbone": config.discriminator.backbone.name,
+            "init_from": config.init_from,
             "dpsims": dpsims.__version__,
             "torch": torch.__version__,
+            **remarks,
         }
         folder.mkdir(parents=True, exist_ok=True)
         save_generator(folder, trainer.ema.net, architecture(config, trainer.space), trainer.space, training)
 
     def save(self, *, keep: bool) -> None:
         """The newest snapshot and the checkpoint behind it; with `keep` both for good, too."""
+        self.writer.flush()
         self.save_snapshot(self.folder.root)
         self.folder.save_checkpoint(self.trainer.state_dict())
         if keep:

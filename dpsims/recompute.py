@@ -1,7 +1,7 @@
 """Activation checkpointing: blocks that keep their inputs alone and run again in the backward pass.
 
-It halves the memory of a step or better, for about a third more time. What a second forward would change twice is kept
-from it: batch-norm statistics here, spectral norm's vectors by `parametrize.cached` around forward and backward.
+It is less memory for more time. What a second forward would change twice is kept from it: batch-norm statistics here,
+spectral norm's vectors by `layers.settle_weights` within `parametrize.cached`.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,6 @@ from functools import partial
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
 from dpsims.discriminator import Discriminator
@@ -27,19 +26,16 @@ def recompute_generator(generator: Generator) -> None:
 
 
 def recompute_discriminator(discriminator: Discriminator) -> None:
-    """Recompute the decoder's blocks, and the backbone's where it can."""
+    """Recompute the decoder's blocks, and where it can those of a frozen backbone, which has no statistics to move."""
     for block in discriminator.blocks:
         block.forward = _recomputed(block, block.forward)
-    if hasattr(discriminator.backbone.net, "set_grad_checkpointing"):
-        discriminator.backbone.net.set_grad_checkpointing()
+    backbone = discriminator.backbone
+    if backbone.frozen and hasattr(backbone.net, "set_grad_checkpointing"):
+        backbone.net.set_grad_checkpointing()
 
 
 def _recomputed(module: nn.Module, function: Callable) -> Callable:
-    spectral = [child for child in module.modules() if parametrize.is_parametrized(child, "weight")]
-
     def run(*inputs: object) -> object:
-        for layer in spectral:
-            _ = layer.weight  # into the cache, from which both forwards then take it
         contexts = partial(_contexts, module)
         return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
 

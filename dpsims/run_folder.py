@@ -1,11 +1,15 @@
 """The folder of a training run: its configuration, its log, and the checkpoints that it resumes from."""
 
 import dataclasses
+import fcntl
 import json
 import os
+import pickle
+import shutil
 import sys
 import zipfile
 from pathlib import Path
+from typing import TextIO
 
 import torch
 import yaml
@@ -14,17 +18,14 @@ from dpsims.config import TrainConfig, differences
 from dpsims.sample import replace
 
 # What may change when a run goes on: how long, how often it reports, where it runs, and what does not touch the result.
-FREE_OPTIONS = {
-    "out",
-    "data.root",
-    "data.workers",
-    "run.device",
-    "run.total_kimg",
-    "run.wandb",
-    "validation.patience_kimg",
-}
+FREE_OPTIONS = {"out", "init_from", "data.root", "data.workers", "run.device", "run.total_kimg", "run.wandb"}
 FREE_OPTIONS |= {f"run.{name}_kimg" for name in ("log", "sample", "checkpoint", "keep")}
 FREE_OPTIONS |= {f"run.{name}" for name in ("activation_checkpointing", "compile")}
+FREE_OPTIONS |= {f"validation.{name}" for name in ("every_kimg", "network", "max_maps", "metric", "patience_kimg")}
+FREE_OPTIONS |= {f"{network}.weights" for network in ("discriminator.backbone", "loss.contrastive", "validation")}
+
+# What torch.load and zipfile raise at bytes that are not those of a checkpoint. Other errors are of the machine.
+TORN = (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError)
 
 
 class RunFolder:
@@ -49,6 +50,9 @@ class RunFolder:
         self.config_file = self.root / "config.yaml"
         self.checkpoint_file = self.root / "checkpoint.pt"
         self.previous_file = self.root / "checkpoint.previous.pt"
+        self.new_file = self.root / "checkpoint.new.pt"  # whole, and about to become the newest
+        self.torn: set[Path] = set()
+        self.lock: TextIO | None = None
         self.log_file = self.root / "log.jsonl"
         self.samples = self.root / "samples"
         self.tensorboard = self.root / "tensorboard"
@@ -62,9 +66,26 @@ class RunFolder:
                 raise ValueError(f"{self.root} holds a run with other options ({listed}); choose another out=DIR")
 
     def claim(self) -> None:
-        """Make the folder, and write the configuration into it."""
+        """Make the folder, lock it for this process, and write the configuration into it.
+
+        Raises:
+            ValueError: another process trains here.
+        """
         self.samples.mkdir(parents=True, exist_ok=True)
+        self.lock = open(self.root / ".lock", "w")
+        try:
+            fcntl.lockf(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # this process', not its data workers'
+        except OSError:
+            self.release()
+            raise ValueError(
+                f"{self.root}: another process is training here; end it, or choose another out=DIR"
+            ) from None
         self.write(self.config_file, yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True))
+
+    def release(self) -> None:
+        if self.lock is not None:
+            self.lock.close()
+            self.lock = None
 
     def write(self, file: Path, text: str) -> None:
         temporary = file.with_suffix(".tmp")
@@ -74,20 +95,27 @@ class RunFolder:
     # Checkpoints ----------------------------------------------------------------------------------------------------
 
     def save_checkpoint(self, state: dict) -> None:
-        """Write `checkpoint.pt`; the one that was there becomes `checkpoint.previous.pt`."""
+        """Write `checkpoint.pt`; the one that was there becomes `checkpoint.previous.pt`, if it was whole."""
         temporary = self.checkpoint_file.with_suffix(".tmp")
         torch.save(state, temporary)
-        if self.checkpoint_file.exists():
+        replace(temporary, self.new_file)
+        if self.checkpoint_file.exists() and self.checkpoint_file not in self.torn:
             os.replace(self.checkpoint_file, self.previous_file)
-        replace(temporary, self.checkpoint_file)
+        os.replace(self.new_file, self.checkpoint_file)
+        self.torn.discard(self.checkpoint_file)
 
     def keep_checkpoint(self, images_seen: int) -> Path:
         """Give the newest checkpoint a second name for good, and return the folder that holds it."""
         folder = self.kept / f"{images_seen:09d}"
         folder.mkdir(parents=True, exist_ok=True)
         kept = folder / "checkpoint.pt"
-        kept.unlink(missing_ok=True)
-        os.link(self.checkpoint_file, kept)
+        temporary = kept.with_suffix(".tmp")
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(self.checkpoint_file, temporary)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(self.checkpoint_file, temporary)
+        replace(temporary, kept)
         return folder
 
     def load_checkpoint(self) -> dict | None:
@@ -95,13 +123,15 @@ class RunFolder:
 
         Raises:
             ValueError: there are checkpoints, and all are torn.
+            OSError: one cannot be read.
         """
-        files = [self.checkpoint_file, self.previous_file, *sorted(self.kept.glob("*/checkpoint.pt"), reverse=True)]
-        files = [file for file in files if file.exists()]
+        files = [self.new_file, self.checkpoint_file, self.previous_file]
+        files = [file for file in files + sorted(self.kept.glob("*/checkpoint.pt"), reverse=True) if file.exists()]
         for file in files:
             try:
                 return read_checkpoint(file)
             except ValueError as error:
+                self.torn.add(file)
                 print(f"warning: {error}; going back to the one before", file=sys.stderr, flush=True)
         if files:
             raise ValueError(f"{self.root}: all {len(files)} checkpoints are torn; choose another out=DIR")
@@ -147,6 +177,6 @@ def read_checkpoint(file: Path) -> dict:
         if torn is None:
             return torch.load(file, map_location="cpu", weights_only=True)
         reason = f"the checksum of its {torn!r} is wrong"
-    except Exception as error:  # whatever a reader of broken bytes raises
+    except TORN as error:
         reason = f"{type(error).__name__}: {error}"
     raise ValueError(f"{file} cannot be used ({reason})")

@@ -5,7 +5,7 @@ import threading
 import time
 from types import FrameType, TracebackType
 
-ECHO = 3.0  # seconds: under torchrun a Ctrl-C reaches a rank twice, from the terminal and from torchrun
+ECHO = 3.0  # seconds in which a second signal is the first one again: launchers pass on what a terminal sent to all
 
 
 class StopSignal:
@@ -35,5 +35,6 @@ class StopSignal:
 
 
 def ignore_interrupts(worker: int) -> None:
-    """For data workers: Ctrl-C reaches them, too, but it is the loop that decides when to stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """For data workers: what stops a group of processes reaches them, too, but it is the loop that decides when."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

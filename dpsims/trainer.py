@@ -4,13 +4,14 @@ import copy
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, parametrize
 from torch.utils.data import DataLoader
@@ -29,11 +30,22 @@ from dpsims.sampling import StreamSampler, balanced_weights
 from dpsims.stop import ignore_interrupts
 from dpsims.transfer import take_over
 
+TAU_BATCH = 64  # images at once in the calibration of τ_div, at most: the paper's batch
+
 
 class Trainer:
     """A run at some point of its training: at the start, or where the checkpoints in its folder say.
 
     Under torchrun each process is one of these, with its share of every batch. All hold the same weights.
+
+    Attributes:
+        share: images of a step on this rank.
+        space: the label space of the data.
+        val_set: without augmentation; the training split where there is no other.
+        account: in words, what `init_from` brought; None where it did not.
+        weights: P(image), or None for uniform sampling.
+        images_seen: the time of training.
+        resumed: whether it started from a checkpoint.
 
     Raises:
         ValueError: the data, an option or the folder is wrong; the folder was not touched.
@@ -55,11 +67,8 @@ class Trainer:
         self.val_set = build_dataset(config, config.data.val_split or config.data.train_split, augment=False)
         state = self.folder.load_checkpoint()
         at = None if state is None else state["images_seen"]
-        if distributed.from_first(at) != at:
-            raise ValueError(
-                f"out={config.out} is not the folder that the first process sees; all machines must share it"
-            )
-        self.weights = self._sampling_weights() if state is None else self._saved_weights(state["sampler"])
+        if distributed.anywhere(distributed.from_first(at) != at, self.device):
+            raise ValueError(f"out={config.out} is not one folder for all processes; all machines must share it")
 
         self.bf16 = use_bf16(self.device, config.run.precision)
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
@@ -71,8 +80,12 @@ class Trainer:
         for net in (self.step.G, self.step.D, self.step.contrast):
             if net is not None:
                 net.train().to(self.device, memory_format=torch.channels_last)  # the faster one on CPU and GPU
-        for net in self._synchronized():
-            distributed.synchronize_batch_norm(net, self.device)
+        native = self.device.type == "cuda"
+        trained = [] if self.step.D.backbone.frozen else [self.step.D.backbone]
+        for net in (self.step.G, *([self.step.contrast.projectors] if self.step.contrast is not None else [])):
+            distributed.synchronize_batch_norm(net, native=native)
+        for net in (self.step.D.conditioning, *trained):
+            distributed.synchronize_batch_norm(net, native=native and config.loss.r1.weight == 0)
         self.ema = EMA(self.step.G, halflife_kimg=config.optim.ema_halflife_kimg, rampup=config.optim.ema_rampup)
         phases = self.step.phases()
         self.params = {name: phase.trainable() for name, phase in phases.items()}
@@ -80,9 +93,11 @@ class Trainer:
         betas = tuple(config.optim.betas)
         self.optimizers = {name: torch.optim.Adam(self.params[name], rates[name], betas) for name in phases}
         self.images_seen = 0
-        self.best: dict[str, float] | None = None  # of the validation: "value" of its metric, "images_seen"
         if state is not None:
             self.load_state_dict(state)
+            self.weights = self._saved_weights(state["sampler"])
+        else:
+            self.weights = self._sampling_weights()
         self.resumed = state is not None
 
         if config.run.activation_checkpointing:
@@ -95,12 +110,6 @@ class Trainer:
         if distributed.rank() == 0:
             self.folder.claim()  # last: a folder is not claimed by what cannot be built
 
-    def _synchronized(self) -> list[torch.nn.Module]:
-        """What holds batch norms that train."""
-        step = self.step
-        trained = [] if step.D.backbone.frozen else [step.D.backbone]
-        return [step.G, step.D.conditioning, *trained, *([step.contrast.projectors] if step.contrast else [])]
-
     # State ----------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict:
@@ -109,10 +118,9 @@ class Trainer:
             "images_seen": self.images_seen,
             "sampler": {
                 "images": len(self.train_set),
-                "weights": None if self.weights is None else self.weights.tolist(),
+                "weights": None if self.weights is None else torch.from_numpy(self.weights),
             },
             "tau_diversity": self.step.tau_diversity,
-            "best": self.best,
             "rng": torch.get_rng_state(),
             "G": self.step.G.state_dict(),
             "D": self.step.D.state_dict(),
@@ -124,7 +132,6 @@ class Trainer:
     def load_state_dict(self, state: dict) -> None:
         self.images_seen = state["images_seen"]
         self.step.tau_diversity = state["tau_diversity"]
-        self.best = state["best"]
         torch.set_rng_state(state["rng"])
         self.step.G.load_state_dict(state["G"])
         self.step.D.load_state_dict(state["D"])
@@ -136,38 +143,50 @@ class Trainer:
 
     # Data -----------------------------------------------------------------------------------------------------------
 
-    def _sampling_weights(self) -> np.ndarray | None:
+    def _sampling_weights(self) -> Float[np.ndarray, " n"] | None:
         """P(image) of a new run. The first rank reads every label map, so a bad one stops the run here."""
         if distributed.rank() == 0:
             presence = self.train_set.class_presence()
             weights = balanced_weights(presence) if self.config.data.balanced else None
         return distributed.from_first(weights if distributed.rank() == 0 else None)
 
-    def _saved_weights(self, sampler: dict) -> np.ndarray | None:
+    def _saved_weights(self, sampler: dict) -> Float[np.ndarray, " n"] | None:
         if sampler["images"] != len(self.train_set):
             raise ValueError(
                 f"data.root={self.config.data.root} holds {len(self.train_set)} training images; the run in "
                 f"{self.folder.root} is of {sampler['images']}"
             )
-        return None if sampler["weights"] is None else np.array(sampler["weights"])
+        return None if sampler["weights"] is None else sampler["weights"].numpy()
 
-    def batches(self, start: int, size: int | None = None) -> Iterator[Batch]:
-        """Training batches of this rank from position `start` of the stream on, without end.
-
-        Args:
-            size: images per batch, the same ones on every rank; None for this rank's share of `run.batch_size`.
-        """
-        rank, ranks = (distributed.rank(), distributed.world_size()) if size is None else (0, 1)
-        size = size or self.share
-        sampler = StreamSampler(
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Training batches of this rank from position `start` of the stream on, without end."""
+        rank, ranks = distributed.rank(), distributed.world_size()
+        stream = StreamSampler(
             len(self.train_set),
             weights=self.weights,
             seed=self.config.seed,
             start=start,
-            batch_size=size * ranks,
+            batch_size=self.share * ranks,
             rank=rank,
             ranks=ranks,
         )
+        for step, batch in enumerate(self._load(stream, self.share)):
+            first = start + (step * ranks + rank) * self.share
+            yield self._to_device(batch, first)
+
+    def every_image(self, size: int) -> Iterator[Batch]:
+        """Each training image once, in the order of a uniform pass; a last batch of one is left out."""
+        stream = StreamSampler(len(self.train_set), weights=None, seed=self.config.seed, start=0)
+        for step, batch in enumerate(self._load(list(islice(stream, len(self.train_set))), size)):
+            if len(batch["real"]) > 1:
+                yield self._to_device(batch, step * size)
+
+    def _load(self, sampler: Iterable[tuple[int, int]], size: int) -> Iterator[dict[str, Tensor]]:
+        """Items of the training set in batches.
+
+        Raises:
+            ValueError: an image that cannot be read, by its file.
+        """
         workers = self.config.data.workers
         loader = DataLoader(
             self.train_set,
@@ -179,11 +198,15 @@ class Trainer:
             worker_init_fn=ignore_interrupts,
             generator=torch.Generator(),  # of the workers' seeds, which nothing uses: leave the global one alone
         )
-        for step, batch in enumerate(loader):
-            first = start + (step * ranks + rank) * size
-            batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
-            batch["real"] = batch["real"].to(memory_format=torch.channels_last)
-            yield Batch(**batch, positions=range(first, first + size))
+        try:
+            yield from loader
+        except ValueError as error:  # a worker's comes with its traceback
+            raise ValueError(str(error).strip().splitlines()[-1].removeprefix("ValueError: ")) from error
+
+    def _to_device(self, batch: dict[str, Tensor], first: int) -> Batch:
+        batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
+        batch["real"] = batch["real"].to(memory_format=torch.channels_last)
+        return Batch(**batch, positions=range(first, first + len(batch["real"])))
 
     def random(self) -> StepRandom:
         """The random numbers at this point of training."""
@@ -194,27 +217,29 @@ class Trainer:
     def calibrate_diversity(self) -> None:
         """τ_div of eq. 7, with the generator as it starts, over the training set or `tau_images` of it.
 
-        It is kept in `tau_div.json`. Every rank computes it on the same images, each batch in one piece.
+        It is kept in `tau_div.json`. Every rank computes it, on the same images.
         """
         diversity = self.config.loss.diversity
         if diversity.weight == 0 or diversity.tau is not None:
             return
         file = self.folder.root / "tau_div.json"
-        if file.exists():
-            self.step.tau_diversity = distributed.from_first(json.loads(file.read_text())["tau_div"])
+        kept = json.loads(file.read_text())["tau_div"] if distributed.rank() == 0 and file.exists() else None
+        kept = distributed.from_first(kept)
+        if kept is not None:
+            self.step.tau_diversity = kept
             return
         images = min(len(self.train_set), diversity.tau_images or len(self.train_set))
-        size = max(2, min(self.config.run.micro_batch or self.config.run.batch_size, images))
-        count = math.ceil(images / size)
-        start = copy.deepcopy(self.step.G)  # whose statistics the calibration may move
-        with self.autocast:
-            batches = islice(self.batches(0, size), count)
-            quiet = True if distributed.rank() else None
-            batches = tqdm(batches, "τ_div (eq. 7)", total=count, unit="batch", leave=False, disable=quiet)
-            distances = [self.step.mean_distance(start, batch, self.random()).item() for batch in batches]
-        self.step.tau_diversity = distributed.from_first(sum(distances) / len(distances))
+        size = max(2, min(self.config.run.micro_batch or self.config.run.batch_size, TAU_BATCH, images))
+        start = copy.deepcopy(self.ema.net).train()  # G as it is now, whose statistics the calibration may move
+        quiet = True if distributed.rank() else None
+        distances = {}
+        with self.autocast, tqdm(total=images, desc="τ_div (eq. 7)", unit="img", leave=False, disable=quiet) as bar:
+            for batch in islice(self.every_image(size), math.ceil(images / size)):
+                distances[batch.positions] = self.step.mean_distance(start, batch, self.random()).item()
+                bar.update(len(batch))
+        self.step.tau_diversity = distributed.from_first(sum(distances.values()) / len(distances))
         if distributed.rank() == 0:
-            found = {"tau_div": self.step.tau_diversity, "images": count * size, "batch_size": size}
+            found = {"tau_div": self.step.tau_diversity, "images": sum(map(len, distances)), "batch_size": size}
             self.folder.write(file, json.dumps(found | {"space": diversity.space}) + "\n")
 
     def train_batch(self, batch: Batch) -> dict[str, float]:

@@ -4,15 +4,18 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.utils import parametrize
 
 from dpsims.generator import Generator
 from dpsims.labels import LabelSpace
 from dpsims.sample import load_generator
 
+POWER_ITERATIONS = 30  # of spectral norm; it starts a fresh layer with 15
+
 
 @torch.no_grad()
 def take_over(generator: Generator, space: LabelSpace, source: Path) -> str:
-    """Fill `generator` with the weights of a snapshot, and tell in words what came over.
+    """Fill `generator`, which is in training mode, with the weights of a snapshot, and tell in words what came over.
 
     The layers that read the one-hot label map are made anew, but for the inputs of classes that both spaces call alike.
     Whatever else has another shape, or no counterpart, keeps its fresh weights.
@@ -27,7 +30,7 @@ def take_over(generator: Generator, space: LabelSpace, source: Path) -> str:
     norms = {f"{name}.parametrizations.weight.0._{vector}" for name in generator.class_layers() for vector in "uv"}
     taken, by_class, fresh = [], [], []
     for key, value in ours.items():
-        if key in inputs and key in theirs:
+        if key in inputs and key in theirs and theirs[key][:, 0].shape == value[:, 0].shape:
             for column, their_column in columns:
                 value[:, column] = theirs[key][:, their_column]
             by_class.append(key)
@@ -36,6 +39,10 @@ def take_over(generator: Generator, space: LabelSpace, source: Path) -> str:
             taken.append(key)
         else:
             fresh.append(key)
+    for layer in generator.modules():  # σ of what was put together here is not known yet
+        if parametrize.is_parametrized(layer, "weight"):
+            for _ in range(POWER_ITERATIONS):
+                _ = layer.weight
     return (
         f"init_from {source}: {_millions(ours, taken)} of {_millions(ours, list(ours))} M values taken over; in "
         f"{len(by_class)} layers that read classes, the inputs of {len(shared)} of {space.num_classes} classes "

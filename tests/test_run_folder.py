@@ -82,3 +82,20 @@ def test_the_log_is_rewound_to_the_checkpoint(folder):
         stream.write('{"images_se')  # a row cut short by a kill
     folder.rewind_log(4)
     assert [json.loads(line)["images_seen"] for line in folder.log_file.read_text().splitlines()] == [2, 4]
+
+
+def test_a_torn_checkpoint_never_takes_the_place_of_a_whole_one(folder):
+    folder.save_checkpoint(state(2))
+    folder.save_checkpoint(state(4))
+    folder.checkpoint_file.write_bytes(b"")
+    assert folder.load_checkpoint()["images_seen"] == 2
+    folder.save_checkpoint(state(6))
+    folder.checkpoint_file.unlink()  # as if killed before the last rename
+    assert folder.load_checkpoint()["images_seen"] == 2
+
+
+def test_errors_of_the_machine_are_no_torn_checkpoints(folder, monkeypatch):
+    folder.save_checkpoint(state(2))
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(MemoryError):
+        folder.load_checkpoint()

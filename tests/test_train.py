@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,13 +12,14 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_gan import TINY, tiny_config
 
 from dpsims.run_folder import RunFolder
 from dpsims.sample import load_generator
 from dpsims.train import train
 from dpsims.trainer import Trainer
-from dpsims.validate import Validation
+from dpsims.validate import Validation, read_best
 
 TOOL = Path(__file__).parents[1] / "tools" / "train_gan.py"
 
@@ -206,12 +208,28 @@ def test_validation_keeps_the_best_snapshot(validated):
     found = [row for row in rows(validated) if "FID/tf_efficientnet_lite0" in row]
     assert [row["images_seen"] for row in found] == [4, 8, 12]
     assert {"KID/tf_efficientnet_lite0"} < set(found[0])
-    best = min(found, key=lambda row: row["FID/tf_efficientnet_lite0"])
-    assert checkpoint(validated)["best"] == {
-        "value": best["FID/tf_efficientnet_lite0"],
+    key = "FID/tf_efficientnet_lite0"
+    best = min(found, key=lambda row: row[key])
+    assert read_best(validated / "best", key) == {
+        "figure": key,
+        "value": best[key],
         "images_seen": best["images_seen"],
     }
+    assert read_best(validated / "best", "KID/tf_efficientnet_lite0") is None
     assert load_generator(validated / "best").images_seen == best["images_seen"]
+
+
+def test_what_cannot_be_validated_is_told_before_training(tiny_root, tmp_path):
+    for options in (["validation.max_maps=1"], ["data.height=64"]):
+        config = tiny_config(tiny_root, tmp_path / "run", *VALIDATED, *options)
+        if options == ["data.height=64"]:
+            root = shutil.copytree(tiny_root, tmp_path / "torn")
+            (root / "val" / "images" / "01.jpg").write_bytes(b"no image")
+            config = tiny_config(root, tmp_path / "run", *VALIDATED, *options)
+        with pytest.raises(ValueError, match=r"at least 2 images, not 1|val/images/01.jpg"):
+            train(config)
+        assert not (tmp_path / "run" / "log.jsonl").exists()
+        shutil.rmtree(tmp_path / "run")
 
 
 def test_how_often_one_looks_does_not_show_in_the_weights(straight, tiny_root, tmp_path):
@@ -229,7 +247,6 @@ def test_early_stop(tiny_root, tmp_path, monkeypatch):
     config = tiny_config(tiny_root, tmp_path / "run", *options)
     train(config)
     assert checkpoint(tmp_path / "run")["images_seen"] == 8
-    assert checkpoint(tmp_path / "run")["best"] == {"value": 4.0, "images_seen": 4}
     assert load_generator(tmp_path / "run" / "best").images_seen == 4
     train(config)
     assert checkpoint(tmp_path / "run")["images_seen"] == 8 and next(figures) == 1.0
@@ -285,3 +302,39 @@ def test_a_run_is_mirrored_to_wandb_as_one_run(tiny_root, tmp_path, monkeypatch)
     files = sorted((folder / "wandb").glob(f"offline-run-*-{run_id}/run-{run_id}.wandb"))
     assert len(files) == 2
     assert b"Loss/G/adversarial" in files[0].read_bytes() and b"Diversity/z" in files[1].read_bytes()
+
+
+def test_a_broken_image_is_told_by_its_file_and_nothing_is_lost(tiny_root, tmp_path):
+    root = shutil.copytree(tiny_root, tmp_path / "data")
+    options = ["loss.diversity.tau=1", "run.total_kimg=0.1", "data.workers=1"]
+    (root / "train" / "images" / "05.jpg").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"^image cannot be read .*05.jpg$"):
+        train(tiny_config(root, tmp_path / "run", *options))
+    seen = checkpoint(tmp_path / "run")["images_seen"]
+    shutil.copyfile(tiny_root / "train" / "images" / "05.jpg", root / "train" / "images" / "05.jpg")
+    train(tiny_config(root, tmp_path / "run", *options[:1], f"run.total_kimg={(seen + 2) / 1000}"))
+    assert checkpoint(tmp_path / "run")["images_seen"] == seen + 2
+
+
+def test_two_processes_do_not_share_a_folder(tiny_root, tmp_path):
+    """When one is gone, the folder is free at once, though its data workers may live on for seconds."""
+    config = tiny_config(tiny_root, tmp_path / "run", "loss.diversity.tau=1", "run.total_kimg=0.002")
+    options = [f"data.root={tiny_root}", f"out={tmp_path}/run", *TINY, "loss.diversity.tau=1", "data.workers=1"]
+    other = subprocess.Popen([sys.executable, TOOL, *options, "run.total_kimg=1000", "run.log_kimg=0.002"])
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "log.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    with pytest.raises(ValueError, match="another process is training here"):
+        train(config)
+    other.kill()
+    other.wait()
+    train(config)
+
+
+def test_tensorboard_shows_every_row_after_a_resume(tiny_root, tmp_path):
+    options = ["loss.diversity.tau=1", "run.log_kimg=0.002"]
+    for kimg in ("0.004", "0.008", "0.008"):
+        folder = train(tiny_config(tiny_root, tmp_path / "run", *options, f"run.total_kimg={kimg}"))
+    events = EventAccumulator(str(folder / "tensorboard"), {"scalars": 0})
+    events.Reload()
+    assert [event.step for event in events.Scalars("Loss/D/real")] == [2, 4, 6, 8]

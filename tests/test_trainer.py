@@ -47,10 +47,14 @@ def test_micro_batches_add_up_to_the_batch(tiny_root, tmp_path):
             assert (summed - whole).norm() < 1e-4 * whole.norm()
 
 
-def test_recomputed_activations_give_the_same_step(tiny_root, tmp_path):
+@pytest.mark.parametrize(
+    "backbone", [["name=tf_efficientnet_lite0"], ["name=resnet18", "frozen=false", "pretrained=false"]]
+)
+def test_recomputed_activations_give_the_same_step(backbone, tiny_root, tmp_path):
     states = []
     for name in ("false", "true"):
         options = [f"run.activation_checkpointing={name}", "loss.diversity.tau=1", "generator.gate_init=0.2"]
+        options += [f"discriminator.backbone.{option}" for option in backbone]
         trainer = Trainer(tiny_config(tiny_root, tmp_path / name, *options))
         batches = trainer.batches(0)
         for _ in range(2):
@@ -73,6 +77,14 @@ def test_r1_through_recomputed_blocks(tiny_root, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(grads, other_grads, strict=True))
 
 
+def test_r1_through_fused_attention(tiny_root, tmp_path):
+    """Which has no second derivative: the backbone is built without it."""
+    backbone = ["discriminator.backbone.name=pvt_v2_b0", "discriminator.backbone.pretrained=false"]
+    options = [*backbone, "loss.r1.weight=1", "loss.diversity.tau=1", "run.activation_checkpointing=true"]
+    terms, grads = gradients(Trainer(tiny_config(tiny_root, tmp_path / "run", *options)), "D", True)
+    assert terms["Loss/D/r1"] > 0 and all(grad.isfinite().all() for grad in grads)
+
+
 def test_r1_is_due_every_so_many_steps(tiny_root, tmp_path):
     trainer = Trainer(tiny_config(tiny_root, tmp_path / "run", "loss.r1.weight=1", "loss.r1.every=2"))
     trainer.step.tau_diversity = 1.0
@@ -88,13 +100,21 @@ def test_gradients_are_clipped_and_their_norm_is_told(tiny_root, tmp_path):
         assert norm == pytest.approx(0.01, rel=1e-3) and logs[f"Gradient/{name}"] > 0.01
 
 
-def test_tau_is_of_the_whole_training_set_and_leaves_the_generator_alone(tiny_root, tmp_path, monkeypatch):
-    trainer = Trainer(tiny_config(tiny_root, tmp_path / "run"))
+@pytest.mark.parametrize("recomputed", ["false", "true"])
+def test_tau_is_of_the_whole_training_set_and_leaves_the_generator_alone(recomputed, tiny_root, tmp_path, monkeypatch):
+    trainer = Trainer(tiny_config(tiny_root, tmp_path / "run", f"run.activation_checkpointing={recomputed}"))
     before = copy.deepcopy(trainer.step.G.state_dict())
-    trainer.calibrate_diversity()
+    used, read = [], trainer.train_set.__class__.__getitem__
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            trainer.train_set.__class__, "__getitem__", lambda self, item: used.append(item[0]) or read(self, item)
+        )
+        trainer.calibrate_diversity()
     after = trainer.step.G.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
     assert '"images": 10, "batch_size": 2' in (tmp_path / "run" / "tau_div.json").read_text()
+    assert sorted(used) == list(range(10)), "each once, whatever the sampling"
+    trainer.folder.release()
     again = Trainer(tiny_config(tiny_root, tmp_path / "run"))
     monkeypatch.setattr(again.step, "mean_distance", None)  # it is in the run's folder already
     again.calibrate_diversity()

@@ -54,7 +54,7 @@ def check_names(overrides: Sequence[str]) -> None:
         except HydraException as error:
             raise ValueError(f"{text!r} is no option; options are given as key=value ({error})") from None
         key = override.key_or_group
-        if key.startswith("hydra"):
+        if key.startswith("hydra") or override.is_sweep_override():
             continue
         if key not in known and key not in groups:
             raise ValueError(f"unknown option {key}" + _nearest(key, known | set(groups)))

@@ -21,7 +21,7 @@ def run(options: DictConfig) -> None:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt as stop:
         if distributed.rank() == 0:
-            print(stop or "stopped; the same command goes on from the last checkpoint")
+            print(str(stop) or "stopped; the same command goes on from the last checkpoint")
         sys.exit(130)
     if distributed.rank() == 0:
         print(
@@ -31,8 +31,11 @@ def run(options: DictConfig) -> None:
 
 
 def main() -> None:
+    arguments = sys.argv[1:]
+    own_presets = any(argument.startswith(("--config", "-cd", "-cp", "-cn")) for argument in arguments)
     try:
-        check_names([argument for argument in sys.argv[1:] if "=" in argument and not argument.startswith("-")])
+        if not own_presets:
+            check_names([argument for argument in arguments if "=" in argument and not argument.startswith("-")])
     except ValueError as error:
         sys.exit(f"error: {error}")
     run()
