@@ -128,13 +128,17 @@ def test_ctrl_c_says_what_stays(tool, place, monkeypatch):
         (["--generator", "{a}", "--features-weights", "resnet18"], "--features-weights resnet18: give NAME=FILE"),
         (["--generator", "{a}", "--features-weights", "swav=x"], "--features-weights swav=x, but --features is"),
         (["--generator", "{a}", "--features-weights", "resnet18=x"], "no such file: x"),
-        (["--generator", "{a}", "--lpips", "vgg", "--lpips-weights", "x"], "LPIPS weights: no such file: x"),
+        (
+            ["--generator", "{a}", "--features", "resnet50", "--features-weights", "resnet50={resnet18}"],
+            "does not hold the weights of 'resnet50'",
+        ),
+        (["--generator", "{a}", "--lpips", "vgg", "--lpips-weights", "x"], "weights: no such file: x"),
         (["--generator", "{a}", "--lpips-weights", "x"], "--lpips-weights means nothing without --lpips"),
     ],
 )
 def test_user_errors_are_one_line_before_any_work(tool, place, tiny_root, tmp_path, monkeypatch, options, message):
     monkeypatch.setattr("dpsims.metrics.evaluate.make_fakes", None)
-    paths = {"root": tiny_root, "a": place / "runs/a"}
+    paths = {"root": tiny_root, "a": place / "runs/a", "resnet18": place / "resnet18.pth"}
     for name, root, classes in (
         ("elsewhere", tmp_path, ("sky", "road", "car")),
         ("two", tiny_root, ("sky", "road")),

@@ -46,11 +46,44 @@ def test_inception_reads_torch_fidelitys_file_as_tensors(images, tmp_path):
     embedder = load_embedder("inception", str(file))
     assert torch.equal(embedder(images), net.eval()(images))
     torch.save({"net": net}, file)  # a pickle that would run code
-    with pytest.raises(ValueError, match=r"weights\.pth holds no weights of FID's Inception network"):
+    with pytest.raises(ValueError, match=r"cannot be read as tensors alone .*weights\.pth"):
         load_embedder("inception", str(file))
     torch.save({"conv.weight": torch.zeros(1)}, file)
     with pytest.raises(ValueError, match=r"weights\.pth holds no weights of FID's Inception network"):
         load_embedder("inception", str(file))
+
+
+class Hostile(torch.nn.Module):
+    """A TorchScript that writes a file as soon as it is loaded."""
+
+    def __init__(self, marker: str) -> None:
+        super().__init__()
+        self.marker = marker
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images
+
+    @torch.jit.export
+    def __getstate__(self) -> tuple[str, bool]:
+        return self.marker, self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[str, bool]) -> None:
+        self.marker = state[0]
+        self.training = state[1]
+        torch.save(torch.zeros(1), self.marker)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # TorchScript is deprecated
+@pytest.mark.parametrize("name", ["inception", "swav", "resnet18"])
+def test_no_code_of_a_strangers_torchscript_runs(tmp_path, name):
+    file, marker = str(tmp_path / "hostile.pt"), tmp_path / "marker"
+    torch.jit.script(Hostile(str(marker))).save(file)
+    with pytest.raises(ValueError, match=r"cannot be read as tensors alone .*hostile\.pt"):
+        load_embedder(name, file)
+    assert not marker.exists()
+    torch.jit.load(file)
+    assert marker.exists()  # else nothing was refused
 
 
 def test_swav_is_a_resnet50_without_its_head(images, tmp_path):
