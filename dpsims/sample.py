@@ -23,6 +23,8 @@ from dpsims.labels import LabelSpace
 
 FORMAT = 1
 
+Labelled = tuple[UInt8[np.ndarray, "_ _ 3"], UInt8[np.ndarray, "_ _"]]  # RGB image (H, W, 3), label map (H, W)
+
 
 @dataclass(frozen=True)
 class Snapshot:

@@ -5,26 +5,17 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
-from evaluate_tool import call, write_run
-from safetensors.torch import save_file
-from torchvision.models import alexnet, resnet18
+from evaluate_tool import call, write_place, write_run
+from PIL import Image
 
 from dpsims.generator import Generator
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, tiny_root) -> Path:
-    """runs/a and runs/b, random weights of a ResNet-18 and an AlexNet, and a data set."""
-    folder = tmp_path_factory.mktemp("place")
-    for seed, name in enumerate("ab"):
-        write_run(folder / "runs" / name, tiny_root, seed)
-    torch.manual_seed(0)
-    torch.save(resnet18(weights=None).state_dict(), folder / "resnet18.pth")
-    features = alexnet(weights=None).features.state_dict()
-    save_file({f"features.{key}": value for key, value in features.items()}, folder / "alexnet.safetensors")
-    return folder
+    return write_place(tmp_path_factory.mktemp("place"), tiny_root)
 
 
 @pytest.fixture
@@ -93,6 +84,17 @@ def test_a_snapshot_alone_wants_its_data_named(tool, place, tiny_root, tmp_path)
     assert code == 0 and f"2 label maps of {tiny_root.name} test" in printed and "10 photos of train" in printed
 
 
+def test_a_reference_is_photos_alone_and_a_bad_one_is_a_line(tool, place, tiny_root, tmp_path):
+    root = shutil.copytree(tiny_root, tmp_path / "data")
+    shutil.copytree(root / "train" / "images", root / "photos" / "images")
+    options = ("--generator", place / "runs/a", "--data", root, "--reference-split", "photos", "--max-maps", "4")
+    code, printed, _ = tool(*options)
+    assert code == 0 and "4 label maps of data train" in printed and "against 10 photos of photos" in printed
+    (root / "photos" / "images" / "03.jpg").write_bytes(b"no image")
+    code, _, printed = tool(*options, "--workers", "1")
+    assert code == 2 and printed.startswith("error: image cannot be read") and printed.count("\n") == 1
+
+
 def test_ctrl_c_says_what_stays(tool, place, monkeypatch):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -109,6 +111,7 @@ def test_ctrl_c_says_what_stays(tool, place, monkeypatch):
         (["--generator", "nowhere", "--data", "{root}"], "no snapshot here: nowhere is missing"),
         (["--generator", "{a}", "--data", "nowhere"], "data.root: no such folder: nowhere"),
         (["--generator", "{a}", "--split", "other"], "no such folder: {root}/other/images"),
+        (["--generator", "{a}", "--data", "{bad}"], "label map has ids [9] outside the 3 classes"),
         (
             ["--generator", "{a}", "--layout", "cityscapes"],
             "{root}/leftImg8bit/train (images of the layout cityscapes)",
@@ -137,8 +140,11 @@ def test_ctrl_c_says_what_stays(tool, place, monkeypatch):
     ],
 )
 def test_user_errors_are_one_line_before_any_work(tool, place, tiny_root, tmp_path, monkeypatch, options, message):
-    monkeypatch.setattr("dpsims.metrics.evaluate.make_fakes", None)
+    monkeypatch.setattr("dpsims.metrics.generate._read", None)
     paths = {"root": tiny_root, "a": place / "runs/a", "resnet18": place / "resnet18.pth"}
+    if "{bad}" in options:
+        paths["bad"] = shutil.copytree(tiny_root, tmp_path / "bad")
+        Image.fromarray(np.full((80, 96), 9, np.uint8)).save(paths["bad"] / "train" / "labels" / "05.png")
     for name, root, classes in (
         ("elsewhere", tmp_path, ("sky", "road", "car")),
         ("two", tiny_root, ("sky", "road")),

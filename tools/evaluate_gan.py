@@ -23,7 +23,7 @@ from dpsims.metrics.embed import Embedder, load_embedder
 from dpsims.metrics.evaluate import evaluate
 from dpsims.metrics.generate import Compute, make_labelled, read_labelled, spread_indices
 from dpsims.metrics.inception import inception_at_hand
-from dpsims.metrics.runs import Place, Run, find_place, open_runs, open_split
+from dpsims.metrics.runs import Place, Run, check_label_maps, find_place, open_runs, open_split
 from dpsims.run_folder import run_of
 from dpsims.sample import file_sha256
 
@@ -54,11 +54,12 @@ def run(arguments: argparse.Namespace) -> None:
     )
     counts = {"samples": arguments.samples, "diversity_samples": arguments.diversity_samples, "neighbours": NEIGHBOURS}
     runs = open_runs(arguments.generator, place, device, max_maps=arguments.max_maps, **counts)
+    indices = spread_indices(len(runs[0].maps), arguments.max_maps)
+    check_label_maps(runs[0].maps, indices, max(1, arguments.workers))
     embedders = open_embedders(arguments)
     distances = open_distances(arguments)
     segmenter = open_segmenter(arguments, runs, device)
     trials = open_trials(arguments, place, runs, bf16)
-    indices = spread_indices(len(runs[0].maps), arguments.max_maps)
     settings = {
         "data": place.name,
         "split": place.split,

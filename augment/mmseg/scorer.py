@@ -22,8 +22,7 @@ from augment.mmseg.config import datasets_of, load_config
 from augment.mmseg.evaluate import scores_of_areas
 from augment.mmseg.packages import bare_name, dicts_in, require_packages
 from dpsims.labels import IGNORE_INDEX, LabelSpace
-
-Labelled = tuple[UInt8[np.ndarray, "_ _ 3"], UInt8[np.ndarray, "_ _"]]  # RGB image (H, W, 3), label map (H, W)
+from dpsims.sample import Labelled
 
 
 @dataclass(frozen=True)
