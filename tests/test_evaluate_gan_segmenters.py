@@ -146,12 +146,12 @@ def test_an_official_layout_and_a_segmenter_that_knows_few_of_its_classes(
             [*TRIAL, "--data", "{bad}"],
             "label map has ids [9] outside the 3 classes (ignore_index=255): {bad}/test/labels",
         ),
-        (["--train-on-synthetic", "0"], "--train-on-synthetic is at least 1, not 0"),
+        (["--train-on-synthetic", "1"], "--train-on-synthetic is at least 2, not 1"),
         ([*TRIAL, "--segmenter-seeds", "0"], "--segmenter-seeds is at least 1, not 0"),
         ([*TRIAL, "--test-split", "night"], "no such folder: {root}/night/images"),
         ([*TRIAL, "--train-split", "night"], "no such folder: {root}/night/images"),
         ([*TRIAL, "--test-split", "train"], "cannot be tested on what it is trained on: split train"),
-        ([*TRIAL, "--train-on-synthetic", "3"], "trainings of other settings (iterations: 2 → 3"),
+        ([*TRIAL, "--train-on-synthetic", "3"], "made with other settings (iterations: 2 → 3"),
         ([*TRIAL, "--synthetic-samples", "3"], "a/shards holds shards of another plan (plan.samples_per_map: 1 → 3"),
     ],
 )
@@ -167,6 +167,17 @@ def test_user_errors_come_before_any_work(
     assert call(monkeypatch, *options(place, "a"), *(part.format(**paths) for part in given)) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and printed.count("\n") == 1 and message.format(**paths) in printed
+
+
+def test_images_of_label_maps_that_have_changed_since_are_refused(place, trained, tiny_root, monkeypatch, capsys):
+    file = tiny_root / "train" / "labels" / "03.png"
+    before = file.read_bytes()
+    try:
+        Image.fromarray(np.zeros((80, 96), np.uint8)).save(file)
+        assert call(monkeypatch, *options(place, "a"), *TRIAL) == 2
+    finally:
+        file.write_bytes(before)
+    assert f"{place / 'out' / 'a'} was made with other settings (labels_sha256: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("given", [("--segmenter", "x.py", "y.pth"), TRIAL])

@@ -38,7 +38,7 @@ NEEDS = {
     "test_split": "train_on_synthetic",
 }
 LEAST = {"batch_size": 1, "max_maps": 1, "samples": 1, "diversity_samples": 2, "workers": 0}
-LEAST |= {"train_on_synthetic": 1, "segmenter_seeds": 1, "synthetic_samples": 1}
+LEAST |= {"train_on_synthetic": 2, "segmenter_seeds": 1, "synthetic_samples": 1}
 
 
 def parse_arguments(description: str) -> argparse.Namespace:

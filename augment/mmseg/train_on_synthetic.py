@@ -8,6 +8,7 @@ A training counts as finished once its `test.json` is written; until then the sa
 """
 
 import copy
+import hashlib
 import json
 import uuid
 from collections.abc import Sequence
@@ -26,8 +27,9 @@ from augment.mmseg.runner import BriefRunner
 from augment.mmseg.shard_dataset import index_shards, read_label_space
 from augment.record import SPLITS
 from augment.report.scores import mean_of, read_test
-from augment.shards import committed_shards, differences, read_manifest, read_rows, write_text
+from augment.shards import committed_shards, differences, read_manifest, read_rows, read_stats, write_text
 from dpsims.labels import load_label_space
+from dpsims.sample import file_digests
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,10 @@ class Training:
     test_split: str = "test"
 
     def __post_init__(self) -> None:
-        if self.iterations < 1 or self.batch_size < 1:
-            raise ValueError(f"iterations and batch size are at least 1, not {self.iterations} and {self.batch_size}")
+        if self.iterations < 2:  # the first warms up
+            raise ValueError(f"a training takes at least 2 iterations, not {self.iterations}")
+        if self.batch_size < 1:
+            raise ValueError(f"the batch size is at least 1, not {self.batch_size}")
         if self.train_split == self.test_split:
             raise ValueError(f"the segmenter cannot be tested on what it is trained on: split {self.test_split}")
         check_generic_layout(self.data_root)
@@ -68,7 +72,9 @@ class Training:
             shards: what `shards.json` says of the synthetic images, but for the totals; None for the real arm.
         """
         decisive = {key: value for key, value in asdict(self).items() if key != "workers"}
-        return {**decisive, "data_root": str(self.data_root.resolve()), "shards": shards}
+        splits = (self.test_split,) if shards else (self.train_split, self.test_split)
+        content = {split: split_sha256(self.data_root, split) for split in splits}
+        return {**decisive, "data_root": str(self.data_root.resolve()), "files_sha256": content, "shards": shards}
 
 
 def train_arm(training: Training, out: Path, shards: Path | None = None, *, seeds: Sequence[int] = (0,)) -> dict:
@@ -98,7 +104,7 @@ def train_arm(training: Training, out: Path, shards: Path | None = None, *, seed
     made = shards and {key: value for key, value in read_manifest(shards).items() if key != "totals"}
     loaders = {"train": cfg.train_dataloader, "test": cfg.test_dataloader}
     images = {name: count_images(loader.dataset) for name, loader in loaders.items()}
-    settings = {**training.settings(made), "images": images}
+    settings = {**training.settings(made), "images": images, "shards_sha256": shards and shards_sha256(shards)}
     keep_settings(out, settings)
 
     arm = "synthetic" if shards else "real"
@@ -139,6 +145,24 @@ def check_not_tested_on(shards: Path, test_split: str) -> None:
         )
 
 
+def split_sha256(root: Path, split: str) -> str:
+    """Of a split's images and label maps, and of what their ids mean."""
+    folders = (root / split / kind for kind in ("images", "labels"))
+    files = [file for folder in folders for file in sorted(folder.iterdir()) if file.is_file()]
+    return joint_sha256([root / "meta.json", *files])
+
+
+def joint_sha256(files: Sequence[Path]) -> str:
+    """Of the content of files in this order, whatever they are called."""
+    return hashlib.sha256("".join(file_digests(files)).encode()).hexdigest()
+
+
+def shards_sha256(shards: Path) -> str:
+    """Of all samples, by what the shards' stats say."""
+    tars = (read_stats(shards, shard)["sha256"]["tar"] for shard in committed_shards(shards))
+    return hashlib.sha256("".join(tars).encode()).hexdigest()
+
+
 def count_images(dataset: ConfigDict) -> int:
     """Of a data set that `check_data` has looked at."""
     if "shards" in dataset:
@@ -148,13 +172,13 @@ def count_images(dataset: ConfigDict) -> int:
 
 
 def check_settings(out: Path, settings: dict) -> None:
-    """See that trainings that are there already are of these settings; what the settings do not name is not asked."""
+    """See that what is there already is of these settings; what they do not name is not asked."""
     file = out / "settings.json"
     if file.is_file():
         kept = json.loads(file.read_text())
         changed = differences({key: kept.get(key) for key in settings}, settings)
         if changed:
-            raise ValueError(f"{out} holds trainings of other settings ({'; '.join(changed)}); choose another folder")
+            raise ValueError(f"{out} was made with other settings ({'; '.join(changed)}); choose another folder")
 
 
 def keep_settings(out: Path, settings: dict) -> None:

@@ -1,5 +1,6 @@
 """Generators on trial: a segmenter trained on nothing but their images, and the same trained on the real ones.
 
+    OUT/NAME/settings.json  a digest of the label maps that its images are made from
     OUT/NAME/shards         a generator's images of the training label maps
     OUT/NAME/segmenters     what was trained on them
     OUT/real/HEIGHTxWIDTH   what was trained on the real images, once for all generators of that size
@@ -13,7 +14,14 @@ from pathlib import Path
 
 import torch
 
-from augment.mmseg.train_on_synthetic import Training, arm_config, check_settings, train_arm
+from augment.mmseg.train_on_synthetic import (
+    Training,
+    arm_config,
+    check_settings,
+    joint_sha256,
+    keep_settings,
+    train_arm,
+)
 from augment.record import HELD_OUT, SPLITS, LabelFile, find_label_maps
 from augment.shards import check_manifest
 from augment.synthesize import Settings, check_instances, describe, synthesize
@@ -46,14 +54,20 @@ class Trial:
 
         Raises:
             ValueError: data that is missing or of other classes, label maps without the instances that the generator
-                takes, or folders with shards or trainings of other settings.
+                takes, or folders with shards or trainings of other settings or of other files.
         """
+        arm_config(self.training)
         check_instances(self.snapshot, self.label_files)
+        check_settings(self.folder, self.sources())
         shards = describe(self.snapshot, self.label_files, self.synthesis)
         check_manifest(self.folder / "shards", shards)
         check_settings(self.folder / "segmenters", self.training.settings(shards))
         check_settings(self.real, self.training.settings(None))
-        arm_config(self.training)
+
+    def sources(self) -> dict:
+        """What the shards are made of beyond their plan, which knows the label maps by their names."""
+        instances = [it.instances for it in self.label_files] if self.snapshot.instances else []
+        return {"labels_sha256": joint_sha256([*(it.file for it in self.label_files), *instances])}
 
     def run(self, device: torch.device, *, batch_size: int, threads: int) -> dict[str, dict]:
         """Make what is not there yet; gives both arms, "synthetic" and "real", as of `train_arm`.
@@ -64,6 +78,7 @@ class Trial:
             threads: that read label maps and encode images.
         """
         shards = self.folder / "shards"
+        keep_settings(self.folder, self.sources())
         work = {"device": device, "batch_size": batch_size, "threads": threads, "progress": True}
         synthesize(self.snapshot, self.label_files, shards, self.synthesis, **work)
         return {
