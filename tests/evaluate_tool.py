@@ -21,12 +21,17 @@ TINY |= {"w_dim": 16, "attention_size": 16, "gate_init": 1.0}
 
 
 def write_run(
-    folder: Path, root: Path, seed: int, classes: tuple[str, ...] = ("sky", "road", "car"), **data: str
+    folder: Path,
+    root: Path,
+    seed: int,
+    classes: tuple[str, ...] = ("sky", "road", "car"),
+    instances: bool = False,
+    **data: str,
 ) -> Path:
     """A run folder such as train_gan.py leaves; `data` is of its configuration."""
     folder.mkdir(parents=True)
     torch.manual_seed(seed)
-    architecture = TINY | {"num_classes": len(classes)}
+    architecture = TINY | {"num_classes": len(classes), "instances": instances}
     space = LabelSpace(classes, default_palette(len(classes)))
     save_generator(folder, Generator(**architecture), architecture, space, {"images_seen": 1000 + seed})
     config = {"out": str(folder), "seed": seed, "data": {"name": "tiny", "root": str(root), **data}}

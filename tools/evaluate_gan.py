@@ -12,9 +12,6 @@ import torch
 from evaluate_options import PACKAGED, SEGMENTER_SEEDS, SYNTHETIC_SAMPLES, check_options, parse_arguments
 from torch import nn
 
-from augment.report.gan import describe_run, text_table, write_gan_report
-from augment.report.gan_pictures import Painter, interpolation_blocks, sample_blocks
-from augment.report.gan_segmenters import add_segmented, add_trained
 from dpsims.backbone import Backbone
 from dpsims.hardware import pick_device, use_bf16
 from dpsims.metrics.distances import FewImagesWarning
@@ -30,6 +27,7 @@ from dpsims.sample import file_sha256
 if TYPE_CHECKING:
     from augment.mmseg.scorer import Segmenter
     from augment.mmseg.trial import Trial
+    from augment.report.gan_pictures import Painter
 
 NEIGHBOURS = 3  # of precision and recall, as in the literature
 LIGHT_SEGMENTER = "efficientnet_lite0_fpn"  # the one that is trained
@@ -40,6 +38,10 @@ SHOWN_CLASSES = 20
 
 def run(arguments: argparse.Namespace) -> None:
     check_options(arguments)
+    from augment.report.gan import describe_run, text_table, write_gan_report
+    from augment.report.gan_pictures import interpolation_blocks, sample_blocks
+    from augment.report.gan_segmenters import add_segmented, add_trained
+
     device = pick_device(arguments.device)
     bf16 = use_bf16(device, arguments.precision)
     compute = Compute(device, arguments.batch_size, bf16, arguments.workers, progress=True)
@@ -262,8 +264,10 @@ def announce(settings: dict, runs: list[Run], device: torch.device) -> list[str]
     return notes
 
 
-def open_painter(entry: Run, indices: list[int], compute: Compute) -> Painter:
+def open_painter(entry: Run, indices: list[int], compute: Compute) -> "Painter":
     """With label maps at equal distances through those that were measured."""
+    from augment.report.gan_pictures import Painter
+
     shown = [indices[index] for index in spread_indices(len(indices), SHOWN_MAPS)]
     items = {entry.maps.pairs[index].key: entry.maps[index, 0] for index in shown}
     return Painter(entry.snapshot, items, compute.device, compute.bf16)
@@ -275,6 +279,9 @@ def main() -> None:
         run(arguments)
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except torch.OutOfMemoryError:
+        print(f"error: the GPU's memory is full; --batch-size is {arguments.batch_size}, try less", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("\nstopped; features of real photos are kept, and so are shards and segmenters", file=sys.stderr)

@@ -4,12 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 REAL = "muted"  # the colour of real photos
-LEFT_TO_SCORES = (
-    "data_root",
-    "files_sha256",
-    "shards",
-    "shards_sha256",
-)  # what the scores.json of an arm tells beyond the report
+# What the scores.json of an arm tells beyond the report.
+LEFT_TO_SCORES = ("data_root", "files_sha256", "shards", "shards_sha256")
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,8 @@ def find_place(
     Label space and splits go with a layout: a run of another one than `layout` does not tell them.
 
     Raises:
-        ValueError: the runs say different things, or there is none that says where the data is.
+        ValueError: the runs say different things, there is none that says where the data is, or they were trained
+            without a validation split.
     """
     folders = [run_of(path) for path in generators]
     trained = [yaml.safe_load((run / "config.yaml").read_text())["data"] for run in folders if run is not None]
@@ -83,7 +84,10 @@ def find_place(
     name = Path(root).absolute().name if root else of_runs("name", "--data")
     layout = layout or of_runs("layout", "--layout") or "generic"
     trained = [data for data in trained if (data.get("layout") or "generic") == layout]
-    split = split or of_runs("val_split", "--split") or "val"
+    split = split or of_runs("val_split", "--split")
+    if split is None and root is None and any("val_split" in data for data in trained):  # as data.val_split=null
+        raise ValueError("the run has no validation split; name one with --split (for example train)")
+    split = split or "val"
     return Place(
         name=name,
         root=Path(place),
@@ -142,15 +146,21 @@ def open_runs(
     neighbours: int,
 ) -> list[Run]:
     """Load every generator with its data, and refuse what cannot be compared; the numbers are those of `evaluate`."""
+    if not place.root.is_dir():
+        raise ValueError(f"--data: no such folder: {place.root}")
     names = [_name(path) for path in generators]
     if len(set(names)) < len(names):
         names = [str(path) for path in generators]
     runs = []
     for name, path in zip(names, generators, strict=True):
         snapshot = load_generator(path, device)
-        maps = open_split(place, place.split, snapshot, instances=snapshot.instances)
         reals = open_photos(place, place.reference_split, snapshot)
-        check_fit(snapshot, maps)
+        try:
+            maps = open_split(place, place.split, snapshot, instances=snapshot.instances)
+            check_fit(snapshot, maps)
+        except ValueError as error:
+            reason = str(error).replace("generator.instances=true, but", "it was trained with instances, but")
+            raise ValueError(f"{name}: {reason}") from error
         count = len(spread_indices(len(maps), max_maps))
         check_counts(count, samples, diversity_samples, len(reals), neighbours)
         runs.append(Run(name, path, snapshot, maps, reals))
