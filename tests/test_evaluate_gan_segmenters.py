@@ -169,6 +169,17 @@ def test_user_errors_come_before_any_work(
     assert printed.startswith("error: ") and printed.count("\n") == 1 and message.format(**paths) in printed
 
 
+def test_two_names_of_one_folder_are_refused(place, tiny_root, monkeypatch, capsys):
+    write_run(place / "runs" / "c_best", tiny_root, 0)
+    run = write_run(place / "runs" / "c", tiny_root, 1)
+    (run / "best").mkdir()
+    for file in run.glob("generator.*"):
+        shutil.copy(file, run / "best")
+    assert call(monkeypatch, *options(place, "c/best", "c_best"), *TRIAL) == 2
+    message = f"the generators c/best and c_best would share a folder in {place / 'out'}"
+    assert message in capsys.readouterr().err
+
+
 def test_images_of_label_maps_that_have_changed_since_are_refused(place, trained, tiny_root, monkeypatch, capsys):
     file = tiny_root / "train" / "labels" / "03.png"
     before = file.read_bytes()

@@ -60,7 +60,8 @@ def load_segmenter(
 
     Args:
         config: a file, or one that comes with mmseg: `mmseg::segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py`.
-        checkpoint: its weights, all of them. The names of its classes are there, or else in the config's test set.
+        checkpoint: its weights, all of them; what else it holds is left out with a warning. The names of its classes
+            are there, or else in the config's test set.
         options: of the config, as `--cfg-options` has them; `{"test_dataloader.dataset.pipeline.1.scale": (512, 256)}`.
         allow_missing: leave classes that the segmenter lacks, and their pixels, out of the score; else an error, as it
             is if it lacks all.

@@ -113,8 +113,13 @@ def plan_trials(
         workers: processes that read images while a segmenter is trained.
 
     Raises:
-        ValueError: as of `Training` and `Trial.check`.
+        ValueError: as of `Training` and `Trial.check`, or two generators would share a folder.
     """
+    # A name is a path where two folders are called the same, or where a snapshot lies deeper in its run.
+    folders = [out / name.strip("/").replace("/", "_") for name, _ in snapshots]
+    shared = [name for folder, (name, _) in zip(folders, snapshots, strict=True) if folders.count(folder) > 1]
+    if shared:
+        raise ValueError(f"the generators {' and '.join(shared)} would share a folder in {out}; rename one of them")
     splits = {"train_split": train_split, "test_split": test_split}
     options = {"iterations": iterations, "workers": workers, **splits}
     trainings = [Training(data_root, it.height, it.width, **options) for _, it in snapshots]
@@ -122,8 +127,7 @@ def plan_trials(
     label_files = find_label_maps(data_root / train_split, others)
     synthesis = Settings(samples, max(1, SHARD_SIZE // samples), seed, bf16=bf16)
     trials = []
-    for (name, snapshot), training in zip(snapshots, trainings, strict=True):
-        folder = out / name.strip("/").replace("/", "_")  # a name is a path where two folders are called the same
+    for folder, (_, snapshot), training in zip(folders, snapshots, trainings, strict=True):
         real = out / "real" / f"{snapshot.height}x{snapshot.width}"
         trial = Trial(snapshot, folder, real, label_files, synthesis, training, range(num_seeds))
         trial.check()
