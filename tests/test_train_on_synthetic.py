@@ -103,6 +103,16 @@ def test_shards_of_the_real_images_score_as_these_and_nothing_is_trained_twice(r
     check_settings(out / "b", training.settings(None))
 
 
+def test_segmenters_are_trained_on_the_device_that_is_asked_for(root, tmp_path, monkeypatch):
+    monkeypatch.setattr("mmengine.runner.runner.get_device", lambda: "meta")  # what mmengine would choose
+    training = Training(root, iterations=2, **SIZE)
+    with pytest.raises(NotImplementedError, match="meta"):
+        train_arm(training, tmp_path / "theirs")
+    train_arm(training, tmp_path / "ours", device=torch.device("cpu"))
+    (tmp_path / "ours" / "real-seed0" / "test.json").unlink()
+    train_arm(training, tmp_path / "ours", device=torch.device("cpu"))  # from its checkpoint
+
+
 def test_scores_of_files_that_have_changed_since_are_refused(tmp_path):
     root = write_data_set(tmp_path / "real", SPACE)
     shards = pack_into_shards(root / "train", tmp_path / "shards")

@@ -83,7 +83,7 @@ def parse_arguments(description: str) -> argparse.Namespace:
 
     title = "segmenters are trained on a generator's images alone and tested on real photos, in the generic layout"
     add = parser.add_argument_group(title).add_argument
-    train_help = "of each training; for every generator, and once on real photos, on cuda where there is one"
+    train_help = "of each training; for every generator, and once on real photos"
     add("--train-on-synthetic", type=int, metavar="ITERATIONS", help=train_help)
     add("--segmenter-seeds", type=int, metavar="N", help=f"trainings of each (default: {SEGMENTER_SEEDS})")
     samples_help = f"images per label map of the training split (default: {SYNTHETIC_SAMPLES})"

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import stdev
 
+import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import find_latest_checkpoint
 
@@ -36,7 +37,7 @@ from dpsims.sample import file_digests
 class Training:
     """How the light segmenter is trained and tested, whatever images it is trained on.
 
-    Nothing is chosen on real images: the last weights are tested. It trains on a CUDA device if there is one.
+    Nothing is chosen on real images: the last weights are tested.
 
     Attributes:
         data_root: real data in the generic layout.
@@ -77,7 +78,14 @@ class Training:
         return {**decisive, "data_root": str(self.data_root.resolve()), "files_sha256": content, "shards": shards}
 
 
-def train_arm(training: Training, out: Path, shards: Path | None = None, *, seeds: Sequence[int] = (0,)) -> dict:
+def train_arm(
+    training: Training,
+    out: Path,
+    shards: Path | None = None,
+    *,
+    seeds: Sequence[int] = (0,),
+    device: torch.device | None = None,
+) -> dict:
     """Train the light segmenter on shards alone, or else on the real training images alone; test it on real ones.
 
     The same call goes on where an earlier one was stopped, and trains no finished seed again; other `seeds` may be
@@ -86,6 +94,7 @@ def train_arm(training: Training, out: Path, shards: Path | None = None, *, seed
     Args:
         out: folder for all that this writes.
         shards: made by `augment.synthesize`, from label maps of another split than the test's.
+        device: to train on; None is a CUDA device if there is one.
 
     Returns:
         The content of `scores.json`: the settings, `images` (in `train` and `test`), `seeds`, `mIoU` and each class's
@@ -101,6 +110,7 @@ def train_arm(training: Training, out: Path, shards: Path | None = None, *, seed
     if shards is not None:
         check_not_tested_on(shards, training.test_split)
     cfg = arm_config(training, shards)
+    cfg.device = device and str(device)
     made = shards and {key: value for key, value in read_manifest(shards).items() if key != "totals"}
     loaders = {"train": cfg.train_dataloader, "test": cfg.test_dataloader}
     images = {name: count_images(loader.dataset) for name, loader in loaders.items()}

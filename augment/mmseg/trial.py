@@ -73,7 +73,7 @@ class Trial:
         """Make what is not there yet; gives both arms, "synthetic" and "real", as of `train_arm`.
 
         Args:
-            device: where the generator is.
+            device: where the generator is, and the segmenters are trained.
             batch_size: images at once, at most.
             threads: that read label maps and encode images.
         """
@@ -81,9 +81,10 @@ class Trial:
         keep_settings(self.folder, self.sources())
         work = {"device": device, "batch_size": batch_size, "threads": threads, "progress": True}
         synthesize(self.snapshot, self.label_files, shards, self.synthesis, **work)
+        options = {"seeds": self.seeds, "device": device}
         return {
-            "synthetic": train_arm(self.training, self.folder / "segmenters", shards, seeds=self.seeds),
-            "real": train_arm(self.training, self.real, seeds=self.seeds),
+            "synthetic": train_arm(self.training, self.folder / "segmenters", shards, **options),
+            "real": train_arm(self.training, self.real, **options),
         }
 
 
