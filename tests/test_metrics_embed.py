@@ -9,8 +9,10 @@ import torch
 from PIL import Image
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 from torchvision.models import resnet18, resnet50
+from torchvision.transforms import Compose, Normalize, Resize, ToTensor
+from torchvision.transforms.functional import to_pil_image
 
-from dpsims.metrics.embed import Embedder, Prepare, load_embedder
+from dpsims.metrics.embed import IMAGENET_MEAN, IMAGENET_STD, Embedder, Prepare, load_embedder
 from dpsims.metrics.inception import Inception, packaged_script
 
 needs_package = pytest.mark.skipif(
@@ -103,6 +105,15 @@ def test_swav_is_a_resnet50_without_its_head(images, tmp_path):
     torch.save(body, file)
     with pytest.raises(ValueError, match=r"pretrain\.pth\.tar lacks 1 of the weights of 'resnet50', such as layer4"):
         load_embedder("swav", str(file))
+
+
+def test_images_with_a_shorter_side_are_as_torchvision_prepares_them(images):
+    images = images[..., :70]  # 48x70: the longer side becomes 326.67
+    steps = [Resize(224), ToTensor(), Normalize(IMAGENET_MEAN, IMAGENET_STD)]
+    truth = torch.stack([Compose(steps)(to_pil_image(image)) for image in images])
+    found = Prepare(224, "bilinear", IMAGENET_MEAN, IMAGENET_STD)(images)
+    assert found.shape == truth.shape == (3, 3, 224, 326)
+    assert (found - truth).abs().max() < 1.01 / 255 / min(IMAGENET_STD)  # Pillow rounds to whole numbers
 
 
 def test_a_timm_network_gives_its_pooled_features(images, tmp_path):

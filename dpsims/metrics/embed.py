@@ -35,12 +35,12 @@ class Prepare(nn.Module):
         height, width = images.shape[-2:]
         size = self.size
         if isinstance(size, int):
-            size = (round(height * size / min(height, width)), round(width * size / min(height, width)))
+            size = (height * size // min(height, width), width * size // min(height, width))  # torchvision rounds down
         images = F.interpolate(images.float(), size, mode=self.mode, antialias=True).clamp(0, 255)  # (N, 3, H, W)
         return (images / 255 - self.mean) / self.std
 
     def extra_repr(self) -> str:
-        return f"size={self.size}, mode={self.mode}"
+        return f"{'size' if isinstance(self.size, tuple) else 'shorter_side'}={self.size}, mode={self.mode}"
 
 
 class Embedder(nn.Module):
@@ -88,7 +88,7 @@ def load_embedder(name: str, weights: str | None = None) -> Embedder:
         return Embedder(name, nn.Identity(), load_inception(weights), dim=INCEPTION_DIM)
     if name == "swav":
         net = load_swav(weights)
-        # As in the evaluation that the paper follows (Morozov et al. 2021): the shorter side is resized to 224.
+        # As Morozov et al. 2021 do, whom Table S7 follows (supplement, [39]): the shorter side to 224, nothing cropped.
         return Embedder(name, Prepare(224, "bilinear", IMAGENET_MEAN, IMAGENET_STD), net, dim=net.head_hidden_size)
     net = create_embedding(name, weights=weights)
     data = resolve_model_data_config(net)
