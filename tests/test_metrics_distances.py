@@ -12,7 +12,7 @@ from torchmetrics.image import FrechetInceptionDistance, KernelInceptionDistance
 
 from dpsims.metrics.distances import frechet_distance, kernel_distance, precision_recall
 from dpsims.metrics.embed import load_embedder
-from dpsims.metrics.evaluate import real_features
+from dpsims.metrics.evaluate import photo_features
 from dpsims.metrics.generate import Compute, Photos
 from dpsims.metrics.inception import Inception
 
@@ -133,7 +133,7 @@ def test_fid_and_kid_of_files_equal_torch_fidelitys(sets, inception_weights, tmp
             picture = image.round().to(torch.uint8).permute(1, 2, 0).numpy()
             Image.fromarray(picture).save(tmp_path / name / f"{index}.png")
         photos = Photos(sorted((tmp_path / name).iterdir()), size)
-        features.append(real_features(photos, embedder, compute))
+        features.append(photo_features(photos, embedder, compute))
     truth = torch_fidelity.calculate_metrics(
         input1=str(tmp_path / "fake"),
         input2=str(tmp_path / "real"),

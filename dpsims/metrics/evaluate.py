@@ -56,7 +56,7 @@ def evaluate(
     assert reference.size == dataset.size
     indices = spread_indices(len(dataset), max_maps)
     check_counts(len(indices), samples, diversity_samples if distances else None, len(reference), neighbours)
-    reals = {embedder.name: real_features(reference, embedder, compute) for embedder in embedders}
+    reals = {embedder.name: photo_features(reference, embedder, compute) for embedder in embedders}
     fakes, numbers = measure_fakes(
         snapshot.generator,
         dataset,
@@ -108,8 +108,7 @@ def validate(
     compute = Compute(device, batch_size, bf16, workers)
     indices = spread_indices(len(dataset), max_maps)
     distances = [BackboneDistance(backbone)] if backbone is not None else []
-    photos = Photos([dataset.pairs[index].image for index in indices], dataset.size)
-    real = real_features(photos, embedder, compute)
+    real = real_features(dataset, indices, embedder, compute)
     fakes, numbers = measure_fakes(
         G_ema,
         dataset,
@@ -151,7 +150,15 @@ def check_counts(maps: int, samples: int, diversity_samples: int | None, reals: 
         )
 
 
-def real_features(photos: Photos, embedder: Embedder, compute: Compute) -> Float[Tensor, "n d"]:
+def real_features(
+    dataset: FolderDataset, indices: Sequence[int], embedder: Embedder, compute: Compute
+) -> Float[Tensor, "n d"]:
+    """As `photo_features`, of a data set's images in its frame."""
+    photos = Photos([dataset.pairs[index].image for index in indices], dataset.size)
+    return photo_features(photos, embedder, compute)
+
+
+def photo_features(photos: Photos, embedder: Embedder, compute: Compute) -> Float[Tensor, "n d"]:
     """The photos' features, from the cache or computed, on the CPU."""
 
     def embed() -> Tensor:
