@@ -8,13 +8,19 @@ PRECISIONS = ("auto", "bf16", "fp32")
 
 
 def pick_device(name: str) -> torch.device:
-    """A device by name; "auto" is CUDA where there is one, else the CPU. Each of torchrun's ranks gets its own GPU."""
+    """A device by name; "auto" is CUDA where there is one, else the CPU. Each of torchrun's ranks gets its own GPU.
+
+    Raises:
+        ValueError: no such device, or one of another kind, which nothing here was run on.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"device {name!r}: {error}") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device {name!r}: it is cpu or cuda, not {device.type}")
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     if device.type == "cuda" and device.index >= torch.cuda.device_count():

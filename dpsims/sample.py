@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from dpsims.generator import Generator
 from dpsims.labels import LabelSpace
 
 FORMAT = 1
+
+_DIGESTS: dict[tuple[Path, int, int], str] = {}  # (file, bytes, time of change in ns) → sha256
+Labelled = tuple[UInt8[np.ndarray, "_ _ 3"], UInt8[np.ndarray, "_ _"]]  # RGB image (H, W, 3), label map (H, W)
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,20 @@ def to_uint8(images: Float[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n h w 3"]:
 def file_sha256(file: Path) -> str:
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def file_digests(files: Sequence[Path], threads: int = 8) -> list[str]:
+    """sha256 of each file in order; one that this process has read is not read again while its size and time stay."""
+
+    def digest(file: Path) -> str:
+        status = file.stat()
+        key = (file.absolute(), status.st_size, status.st_mtime_ns)
+        if key not in _DIGESTS:
+            _DIGESTS[key] = file_sha256(file)
+        return _DIGESTS[key]
+
+    with ThreadPoolExecutor(threads) as pool:  # hashing and reading both leave the interpreter to the others
+        return list(pool.map(digest, files))
 
 
 def replace(temporary: Path, final: Path) -> None:

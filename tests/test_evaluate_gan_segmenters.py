@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from evaluate_tool import call, write_run
+from evaluate_tool import call, write_place, write_run
 from official_layouts import make_ade20k
 from PIL import Image
-from safetensors.torch import save_file
-from torchvision.models import resnet18
 
 from augment.mmseg.scorer import load_segmenter, score_images
 from dpsims.data import FolderDataset
@@ -25,13 +23,7 @@ TRIAL = ("--train-on-synthetic", "2", "--segmenter-seeds", "1", "--synthetic-sam
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, tiny_root) -> Path:
-    """runs/a and runs/b, and a ResNet-18."""
-    folder = tmp_path_factory.mktemp("place")
-    for seed, name in enumerate("ab"):
-        write_run(folder / "runs" / name, tiny_root, seed)
-    torch.manual_seed(0)
-    save_file(resnet18(weights=None).state_dict(), folder / "resnet18.safetensors")
-    return folder
+    return write_place(tmp_path_factory.mktemp("place"), tiny_root)
 
 
 @pytest.fixture(autouse=True)
@@ -43,14 +35,7 @@ def at_home(place, monkeypatch) -> None:
 def options(place: Path, *names: str) -> tuple:
     runs = ("--generator", *(place / "runs" / name for name in names), "--out", place / "out")
     counts = ("--split", "train", "--max-maps", "4", "--diversity-samples", "2", "--precision", "fp32")
-    return (
-        *runs,
-        *counts,
-        "--features",
-        "resnet18",
-        "--features-weights",
-        f"resnet18={place / 'resnet18.safetensors'}",
-    )
+    return *runs, *counts, "--features", "resnet18", "--features-weights", f"resnet18={place / 'resnet18.pth'}"
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +109,7 @@ def test_an_official_layout_and_a_segmenter_that_knows_few_of_its_classes(
     data = {"layout": "ade20k", "label_space": "ade20k", "train_split": "training", "val_split": "validation"}
     run = write_run(tmp_path / "run", root, 0, classes, **data)
     given = ("--generator", run, "--out", tmp_path / "out", "--samples", "2", "--reference-split", "training")
-    given += ("--features", "resnet18", "--features-weights", f"resnet18={place / 'resnet18.safetensors'}")
+    given += ("--features", "resnet18", "--features-weights", f"resnet18={place / 'resnet18.pth'}")
     assert call(monkeypatch, *given, "--segmenter", *segmenter) == 2
     assert "has no class 'wall', 'building'" in capsys.readouterr().err
     assert call(monkeypatch, *given, *TRIAL) == 2
@@ -161,19 +146,19 @@ def test_an_official_layout_and_a_segmenter_that_knows_few_of_its_classes(
             [*TRIAL, "--data", "{bad}"],
             "label map has ids [9] outside the 3 classes (ignore_index=255): {bad}/test/labels",
         ),
-        (["--train-on-synthetic", "0"], "--train-on-synthetic is at least 1, not 0"),
+        (["--train-on-synthetic", "1"], "--train-on-synthetic is at least 2, not 1"),
         ([*TRIAL, "--segmenter-seeds", "0"], "--segmenter-seeds is at least 1, not 0"),
         ([*TRIAL, "--test-split", "night"], "no such folder: {root}/night/images"),
         ([*TRIAL, "--train-split", "night"], "no such folder: {root}/night/images"),
         ([*TRIAL, "--test-split", "train"], "cannot be tested on what it is trained on: split train"),
-        ([*TRIAL, "--train-on-synthetic", "3"], "trainings of other settings (iterations: 2 → 3"),
+        ([*TRIAL, "--train-on-synthetic", "3"], "made with other settings (iterations: 2 → 3"),
         ([*TRIAL, "--synthetic-samples", "3"], "a/shards holds shards of another plan (plan.samples_per_map: 1 → 3"),
     ],
 )
 def test_user_errors_come_before_any_work(
     place, trained, segmenter, tiny_root, tmp_path, monkeypatch, capsys, given, message
 ):
-    monkeypatch.setattr("dpsims.metrics.generate._paint", None)
+    monkeypatch.setattr("dpsims.metrics.generate._read", None)
     config, checkpoint = segmenter
     torch.save({"state_dict": {"weight": torch.zeros(1)}}, tmp_path / "other.pth")
     bad = shutil.copytree(tiny_root, tmp_path / "bad")
@@ -182,6 +167,28 @@ def test_user_errors_come_before_any_work(
     assert call(monkeypatch, *options(place, "a"), *(part.format(**paths) for part in given)) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and printed.count("\n") == 1 and message.format(**paths) in printed
+
+
+def test_two_names_of_one_folder_are_refused(place, tiny_root, monkeypatch, capsys):
+    write_run(place / "runs" / "c_best", tiny_root, 0)
+    run = write_run(place / "runs" / "c", tiny_root, 1)
+    (run / "best").mkdir()
+    for file in run.glob("generator.*"):
+        shutil.copy(file, run / "best")
+    assert call(monkeypatch, *options(place, "c/best", "c_best"), *TRIAL) == 2
+    message = f"the generators c/best and c_best would share a folder in {place / 'out'}"
+    assert message in capsys.readouterr().err
+
+
+def test_images_of_label_maps_that_have_changed_since_are_refused(place, trained, tiny_root, monkeypatch, capsys):
+    file = tiny_root / "train" / "labels" / "03.png"
+    before = file.read_bytes()
+    try:
+        Image.fromarray(np.zeros((80, 96), np.uint8)).save(file)
+        assert call(monkeypatch, *options(place, "a"), *TRIAL) == 2
+    finally:
+        file.write_bytes(before)
+    assert f"{place / 'out' / 'a'} was made with other settings (labels_sha256: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("given", [("--segmenter", "x.py", "y.pth"), TRIAL])

@@ -2,29 +2,23 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from evaluate_tool import call, write_run
-from safetensors.torch import save_file
-from torchvision.models import alexnet, resnet18
+from evaluate_tool import SCRIPT, call, write_place, write_run
+from PIL import Image
 
 from dpsims.generator import Generator
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, tiny_root) -> Path:
-    """runs/a and runs/b, random weights of a ResNet-18 and an AlexNet, and a data set."""
-    folder = tmp_path_factory.mktemp("place")
-    for seed, name in enumerate("ab"):
-        write_run(folder / "runs" / name, tiny_root, seed)
-    torch.manual_seed(0)
-    torch.save(resnet18(weights=None).state_dict(), folder / "resnet18.pth")
-    features = alexnet(weights=None).features.state_dict()
-    save_file({f"features.{key}": value for key, value in features.items()}, folder / "alexnet.safetensors")
-    return folder
+    return write_place(tmp_path_factory.mktemp("place"), tiny_root)
 
 
 @pytest.fixture
@@ -93,6 +87,39 @@ def test_a_snapshot_alone_wants_its_data_named(tool, place, tiny_root, tmp_path)
     assert code == 0 and f"2 label maps of {tiny_root.name} test" in printed and "10 photos of train" in printed
 
 
+def test_a_reference_is_photos_alone_and_a_bad_one_is_a_line(tool, place, tiny_root, tmp_path):
+    root = shutil.copytree(tiny_root, tmp_path / "data")
+    shutil.copytree(root / "train" / "images", root / "photos" / "images")
+    options = ("--generator", place / "runs/a", "--data", root, "--reference-split", "photos", "--max-maps", "4")
+    code, printed, _ = tool(*options)
+    assert code == 0 and "4 label maps of data train" in printed and "against 10 photos of photos" in printed
+    (root / "photos" / "images" / "03.jpg").write_bytes(b"no image")
+    code, _, printed = tool(*options, "--workers", "1")
+    assert code == 2 and printed.startswith("error: image cannot be read") and printed.count("\n") == 1
+
+
+def test_a_full_gpu_is_a_line(tool, place, monkeypatch):
+    def fill(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.9 GiB.\nSee the documentation")
+
+    monkeypatch.setattr(Generator, "decode", fill)
+    code, _, printed = tool("--generator", place / "runs/a", "--batch-size", "5")
+    assert code == 2 and printed == "error: the GPU's memory is full; --batch-size is 5, try less\n"
+
+
+def test_without_the_report_extra_there_is_help_and_a_line(place, tmp_path):
+    """In a process of its own, as the packages have been imported here."""
+    hidden = "import runpy, sys; sys.modules['jinja2'] = None; sys.argv = sys.argv[1:]; "
+    hidden += f"sys.path.insert(0, {str(SCRIPT.parent)!r}); runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-c", hidden, SCRIPT]
+    found = subprocess.run([*command, "--help"], capture_output=True, text=True)
+    assert found.returncode == 0 and "--train-on-synthetic" in found.stdout
+    options = ("--generator", place / "runs" / "a", "--out", tmp_path / "out")
+    found = subprocess.run([*command, *options], capture_output=True, text=True)
+    assert found.returncode == 2 and not (tmp_path / "out").exists()
+    assert found.stderr == "error: the page needs jinja2: pip install -c constraints.txt -e '.[report]'\n"
+
+
 def test_ctrl_c_says_what_stays(tool, place, monkeypatch):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -107,8 +134,9 @@ def test_ctrl_c_says_what_stays(tool, place, monkeypatch):
     [
         (["--generator", "nowhere"], "--data is needed"),
         (["--generator", "nowhere", "--data", "{root}"], "no snapshot here: nowhere is missing"),
-        (["--generator", "{a}", "--data", "nowhere"], "data.root: no such folder: nowhere"),
+        (["--generator", "{a}", "--data", "nowhere"], "--data: no such folder: nowhere"),
         (["--generator", "{a}", "--split", "other"], "no such folder: {root}/other/images"),
+        (["--generator", "{a}", "--data", "{bad}"], "label map has ids [9] outside the 3 classes"),
         (
             ["--generator", "{a}", "--layout", "cityscapes"],
             "{root}/leftImg8bit/train (images of the layout cityscapes)",
@@ -124,17 +152,32 @@ def test_ctrl_c_says_what_stays(tool, place, monkeypatch):
         (["--generator", "{a}", "--batch-size", "0"], "--batch-size is at least 1, not 0"),
         (["--generator", *["{a}"] * 7], "--generator takes 6 at most, not 7"),
         (["--generator", "{a}", "--device", "tpu9"], "device 'tpu9'"),
+        (["--generator", "{a}", "--device", "mps"], "device 'mps': it is cpu or cuda"),
+        (["--generator", "{a}", "--out", "{file}"], "--out {file}: {file} is no folder"),
+        (["--generator", "{a}", "--out", "{file}/deeper/out"], "--out {file}/deeper/out: {file} is no folder"),
         (["--generator", "{a}", "--features", "resnet9"], "no model 'resnet9'"),
         (["--generator", "{a}", "--features-weights", "resnet18"], "--features-weights resnet18: give NAME=FILE"),
         (["--generator", "{a}", "--features-weights", "swav=x"], "--features-weights swav=x, but --features is"),
         (["--generator", "{a}", "--features-weights", "resnet18=x"], "no such file: x"),
-        (["--generator", "{a}", "--lpips", "vgg", "--lpips-weights", "x"], "LPIPS weights: no such file: x"),
+        (
+            ["--generator", "{a}", "--features", "resnet50", "--features-weights", "resnet50={resnet18}"],
+            "does not hold the weights of 'resnet50'",
+        ),
+        (["--generator", "{a}", "--lpips", "vgg", "--lpips-weights", "x"], "weights: no such file: x"),
         (["--generator", "{a}", "--lpips-weights", "x"], "--lpips-weights means nothing without --lpips"),
     ],
 )
 def test_user_errors_are_one_line_before_any_work(tool, place, tiny_root, tmp_path, monkeypatch, options, message):
-    monkeypatch.setattr("dpsims.metrics.evaluate.make_fakes", None)
-    paths = {"root": tiny_root, "a": place / "runs/a"}
+    monkeypatch.setattr("dpsims.metrics.generate._read", None)
+    paths = {
+        "root": tiny_root,
+        "a": place / "runs/a",
+        "resnet18": place / "resnet18.pth",
+        "file": place / "resnet18.pth",
+    }
+    if "{bad}" in options:
+        paths["bad"] = shutil.copytree(tiny_root, tmp_path / "bad")
+        Image.fromarray(np.full((80, 96), 9, np.uint8)).save(paths["bad"] / "train" / "labels" / "05.png")
     for name, root, classes in (
         ("elsewhere", tmp_path, ("sky", "road", "car")),
         ("two", tiny_root, ("sky", "road")),

@@ -11,6 +11,9 @@ def test_devices_and_precisions():
     assert isinstance(use_bf16(cpu, "auto"), bool)
     with pytest.raises(ValueError, match="one of auto, bf16, fp32, not 'fp16'"):
         use_bf16(cpu, "fp16")
+    for name in ("mps", "xpu:0", "meta"):
+        with pytest.raises(ValueError, match=f"device '{name}': it is cpu or cuda"):
+            pick_device(name)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")

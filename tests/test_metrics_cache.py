@@ -1,11 +1,12 @@
 """Cached features: found again by content, never by name, and never half."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
-from dpsims.metrics.cache import cache_folder, cached_features, content_key
+from dpsims.metrics.cache import _LAST, cache_folder, cached_features, content_key
 
 
 @pytest.fixture
@@ -37,6 +38,23 @@ def test_features_are_computed_once(files):
     renamed = [path.rename(path.with_suffix(".jpeg")) for path in files]
     cached_features(renamed, (32, 64), "net", compute)
     assert compute.runs == 1  # by content
+    _LAST.clear()
+    assert torch.equal(cached_features(renamed, (32, 64), "net", compute), compute.features) and compute.runs == 1
+
+
+def test_the_last_features_stay_in_memory_and_no_image_is_hashed_twice(files, monkeypatch):
+    compute = Computation()
+    cached_features(files, (32, 64), "net", compute)
+    with monkeypatch.context() as patch:
+        patch.setattr("dpsims.sample.file_sha256", None)
+        patch.setattr("dpsims.metrics.cache.read_features", None)
+        assert torch.equal(cached_features(files, (32, 64), "net", compute), compute.features)
+        content_key(files, (64, 32), "other")
+    before = files[0].stat()
+    files[0].write_bytes(b"x" * before.st_size)  # other bytes of the same size, a moment later
+    os.utime(files[0], ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    cached_features(files, (32, 64), "net", compute)
+    assert compute.runs == 2
 
 
 def test_a_key_is_of_all_that_decides_features(files):
@@ -55,6 +73,7 @@ def test_a_torn_file_is_computed_again(files, tear):
     compute = Computation()
     cached_features(files, (32, 64), "net", compute)
     (file,) = (cache_folder() / "features").iterdir()
+    _LAST.clear()
     whole = bytearray(file.read_bytes())
     if tear == "cut":
         file.write_bytes(whole[:-5])
@@ -68,6 +87,7 @@ def test_a_torn_file_is_computed_again(files, tear):
         compute.features = compute.features[:2]
         cached_features(files, (32, 64), "net", compute)
         compute.runs, compute.features = 1, Computation().features
+        _LAST.clear()
     for _ in range(2):
         assert torch.equal(cached_features(files, (32, 64), "net", compute), compute.features)
     assert compute.runs == 2

@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 import torch
 import torch_fidelity
+from PIL import Image
 from torch import nn
 from torch.utils.data import TensorDataset
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torchmetrics.image import FrechetInceptionDistance, KernelInceptionDistance
 
 from dpsims.metrics.distances import frechet_distance, kernel_distance, precision_recall
+from dpsims.metrics.embed import load_embedder
+from dpsims.metrics.evaluate import photo_features
+from dpsims.metrics.generate import Compute, Photos
+from dpsims.metrics.inception import Inception
 
 DIM, GRID = 12, 2
 
@@ -99,6 +104,57 @@ def test_distances_equal_torch_fidelity_from_images_on(sets, fidelity):
     precision, recall = precision_recall(real, fake, neighbours=3)
     assert (precision, recall) == pytest.approx((fidelity["precision"], fidelity["recall"]))
     assert precision != recall and 0 < precision < 1 and 0 < recall < 1  # else nothing was compared
+
+
+@pytest.fixture(scope="module")
+def inception_weights(tmp_path_factory) -> str:
+    """A file in torch-fidelity's format: random weights under which features neither vanish nor blow up."""
+    torch.manual_seed(0)
+    net = Inception()
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    logits = {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}
+    file = tmp_path_factory.mktemp("weights") / "pt_inception.pth"
+    torch.save(net.state_dict() | logits, file)
+    return str(file)
+
+
+@pytest.mark.filterwarnings("ignore::dpsims.metrics.distances.FewImagesWarning")
+def test_fid_and_kid_of_files_equal_torch_fidelitys(sets, inception_weights, tmp_path, monkeypatch):
+    monkeypatch.setenv("DPSIMS_CACHE", str(tmp_path / "cache"))
+    size = (40, 56)  # of the files and of the frame: torch-fidelity brings no image into a frame
+    compute = Compute(torch.device("cpu"), 3, bf16=False, workers=0)
+    embedder = load_embedder("inception", inception_weights)
+    features = []
+    for name, images, count in zip(("real", "fake"), sets, (9, 7), strict=True):
+        (tmp_path / name).mkdir()
+        for index, image in enumerate(nn.functional.interpolate(images[:count].float(), size, mode="bilinear")):
+            picture = image.round().to(torch.uint8).permute(1, 2, 0).numpy()
+            Image.fromarray(picture).save(tmp_path / name / f"{index}.png")
+        photos = Photos(sorted((tmp_path / name).iterdir()), size)
+        features.append(photo_features(photos, embedder, compute))
+    truth = torch_fidelity.calculate_metrics(
+        input1=str(tmp_path / "fake"),
+        input2=str(tmp_path / "real"),
+        feature_extractor="inception-v3-compat",
+        feature_extractor_weights_path=inception_weights,
+        fid=True,
+        kid=True,
+        kid_subset_size=5,
+        kid_subsets=4,
+        rng_seed=3,
+        cuda=False,
+        cache=False,
+        save_cpu_ram=True,
+        verbose=False,
+    )
+    real, fake = features
+    assert frechet_distance(real, fake) == pytest.approx(truth["frechet_inception_distance"], abs=1e-3)
+    mean, std = kernel_distance(fake, real, subset_size=5, subsets=4, seed=3)
+    assert mean == pytest.approx(truth["kernel_inception_distance_mean"], rel=1e-3)
+    assert std == pytest.approx(truth["kernel_inception_distance_std"], rel=1e-3)
+    assert truth["frechet_inception_distance"] > 1  # else nothing was compared
 
 
 @pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save")

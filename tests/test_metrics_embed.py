@@ -9,8 +9,10 @@ import torch
 from PIL import Image
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 from torchvision.models import resnet18, resnet50
+from torchvision.transforms import Compose, Normalize, Resize, ToTensor
+from torchvision.transforms.functional import to_pil_image
 
-from dpsims.metrics.embed import Embedder, Prepare, load_embedder
+from dpsims.metrics.embed import IMAGENET_MEAN, IMAGENET_STD, Embedder, Prepare, load_embedder
 from dpsims.metrics.inception import Inception, packaged_script
 
 needs_package = pytest.mark.skipif(
@@ -46,11 +48,44 @@ def test_inception_reads_torch_fidelitys_file_as_tensors(images, tmp_path):
     embedder = load_embedder("inception", str(file))
     assert torch.equal(embedder(images), net.eval()(images))
     torch.save({"net": net}, file)  # a pickle that would run code
-    with pytest.raises(ValueError, match=r"weights\.pth holds no weights of FID's Inception network"):
+    with pytest.raises(ValueError, match=r"cannot be read as tensors alone .*weights\.pth"):
         load_embedder("inception", str(file))
     torch.save({"conv.weight": torch.zeros(1)}, file)
     with pytest.raises(ValueError, match=r"weights\.pth holds no weights of FID's Inception network"):
         load_embedder("inception", str(file))
+
+
+class Hostile(torch.nn.Module):
+    """A TorchScript that writes a file as soon as it is loaded."""
+
+    def __init__(self, marker: str) -> None:
+        super().__init__()
+        self.marker = marker
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images
+
+    @torch.jit.export
+    def __getstate__(self) -> tuple[str, bool]:
+        return self.marker, self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[str, bool]) -> None:
+        self.marker = state[0]
+        self.training = state[1]
+        torch.save(torch.zeros(1), self.marker)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # TorchScript is deprecated
+@pytest.mark.parametrize("name", ["inception", "swav", "resnet18"])
+def test_no_code_of_a_strangers_torchscript_runs(tmp_path, name):
+    file, marker = str(tmp_path / "hostile.pt"), tmp_path / "marker"
+    torch.jit.script(Hostile(str(marker))).save(file)
+    with pytest.raises(ValueError, match=r"cannot be read as tensors alone .*hostile\.pt"):
+        load_embedder(name, file)
+    assert not marker.exists()
+    torch.jit.load(file)
+    assert marker.exists()  # else nothing was refused
 
 
 def test_swav_is_a_resnet50_without_its_head(images, tmp_path):
@@ -70,6 +105,15 @@ def test_swav_is_a_resnet50_without_its_head(images, tmp_path):
     torch.save(body, file)
     with pytest.raises(ValueError, match=r"pretrain\.pth\.tar lacks 1 of the weights of 'resnet50', such as layer4"):
         load_embedder("swav", str(file))
+
+
+def test_images_with_a_shorter_side_are_as_torchvision_prepares_them(images):
+    images = images[..., :70]  # 48x70: the longer side becomes 326.67
+    steps = [Resize(224), ToTensor(), Normalize(IMAGENET_MEAN, IMAGENET_STD)]
+    truth = torch.stack([Compose(steps)(to_pil_image(image)) for image in images])
+    found = Prepare(224, "bilinear", IMAGENET_MEAN, IMAGENET_STD)(images)
+    assert found.shape == truth.shape == (3, 3, 224, 326)
+    assert (found - truth).abs().max() < 1.01 / 255 / min(IMAGENET_STD)  # Pillow rounds to whole numbers
 
 
 def test_a_timm_network_gives_its_pooled_features(images, tmp_path):

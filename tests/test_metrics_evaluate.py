@@ -1,11 +1,13 @@
 """A generator's numbers: what they are of, that they come again, that no batch shows, and what is refused."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from dpsims.backbone import Backbone
@@ -16,7 +18,15 @@ from dpsims.metrics.distances import frechet_distance, kernel_distance, precisio
 from dpsims.metrics.diversity import BackboneDistance
 from dpsims.metrics.embed import Embedder, Prepare
 from dpsims.metrics.evaluate import evaluate, validate
-from dpsims.metrics.generate import Compute, make_fakes, make_labelled, read_labelled, spread_indices
+from dpsims.metrics.generate import (
+    Compute,
+    Photos,
+    make_fakes,
+    make_labelled,
+    read_labelled,
+    read_photos,
+    spread_indices,
+)
 from dpsims.sample import Snapshot, noise, sample_seed, to_uint8
 
 pytestmark = pytest.mark.filterwarnings("ignore::dpsims.metrics.distances.FewImagesWarning")  # tested where it is made
@@ -70,24 +80,38 @@ def dataset(tiny_root) -> FolderDataset:
     return open_split(tiny_root, "train")
 
 
+@pytest.fixture
+def reals(dataset) -> Photos:
+    return photos(dataset)
+
+
+def photos(dataset: FolderDataset) -> Photos:
+    return Photos([pair.image for pair in dataset.pairs], dataset.size)
+
+
+def paint(*arguments: object, **options: object) -> torch.Tensor:
+    """(M, K, 3, H, W) of `make_fakes`."""
+    return torch.cat([images for _, images in make_fakes(*arguments, **options)])
+
+
 def open_split(root: Path, split: str, **changes: object) -> FolderDataset:
     options = dict(height=32, width=64, flip=False, zoom_range=1.0, augment=False, instances=False, seed=0)
     return FolderDataset(root=root, split=split, **options | changes)
 
 
-def test_the_numbers_are_those_of_images_made_one_by_one(snapshot, dataset, embedder):
-    found = evaluate(snapshot, dataset, [embedder], [Distance()], COMPUTE, reference=dataset, **OPTIONS)
+def test_the_numbers_are_those_of_images_made_one_by_one(snapshot, dataset, reals, embedder):
+    found = evaluate(snapshot, dataset, [embedder], [Distance()], COMPUTE, reference=reals, **OPTIONS)
 
-    reals, fakes, spreads = [], [], []
+    items, fakes, spreads = [], [], []
     for index, pair in enumerate(dataset.pairs):
         item = dataset[index, 0]
-        reals.append(item["real"])
+        items.append(item["real"])
         z = noise([sample_seed(5, pair.key, k) for k in range(3)], 6)
         with torch.no_grad():
             images = snapshot.generator(item["label_map"][None], z).clamp(-1, 1)
         fakes += images[:2]
         spreads.append(sum((images[i] - images[j]).abs().mean().item() for i, j in ((0, 1), (0, 2), (1, 2))) / 3)
-    real, fake = (embedder(to_uint8(torch.stack(images)).permute(0, 3, 1, 2)) for images in (reals, fakes))
+    real, fake = (embedder(to_uint8(torch.stack(images)).permute(0, 3, 1, 2)) for images in (items, fakes))
     assert found["FID/tiny"] == pytest.approx(frechet_distance(real, fake), rel=1e-3)
     with pytest.warns(UserWarning, match="subsets of 1000 images are cut to 10"):
         kid = kernel_distance(real, fake, subset_size=1000, subsets=100, seed=5)
@@ -97,10 +121,10 @@ def test_the_numbers_are_those_of_images_made_one_by_one(snapshot, dataset, embe
     assert list(found) == ["FID/tiny", "KID/tiny", "KID std/tiny", "Precision/tiny", "Recall/tiny", "Pixels"]
 
 
-def test_twice_is_the_same_and_no_batch_shows(snapshot, dataset, embedder):
+def test_twice_is_the_same_and_no_batch_shows(snapshot, dataset, reals, embedder):
     def numbers(**changes: object) -> dict[str, float]:
         return evaluate(
-            snapshot, dataset, [embedder], [Distance()], replace(COMPUTE, **changes), reference=dataset, **OPTIONS
+            snapshot, dataset, [embedder], [Distance()], replace(COMPUTE, **changes), reference=reals, **OPTIONS
         )
 
     first = numbers()
@@ -112,9 +136,7 @@ def test_twice_is_the_same_and_no_batch_shows(snapshot, dataset, embedder):
 def test_images_do_not_depend_on_the_batch_or_on_their_number(snapshot, dataset):
     def images(batch_size: int, samples: int, indices: list[int]) -> torch.Tensor:
         compute = replace(COMPUTE, batch_size=batch_size)
-        return torch.cat(
-            list(make_fakes(snapshot.generator, dataset, indices, compute, samples=samples, z_dim=6, seed=0))
-        )
+        return paint(snapshot.generator, dataset, indices, compute, samples=samples, z_dim=6, seed=0)
 
     truth = images(100, 3, list(range(10)))
     assert truth.shape == (10, 3, 3, 32, 64) and truth.abs().max() <= 1
@@ -128,24 +150,45 @@ def test_labelled_images_are_those_of_fid_with_the_label_map_that_each_was_made_
     indices = [7, 2, 5]
     for batch_size in (1, 4, 100):
         compute = replace(COMPUTE, batch_size=batch_size)
-        fakes = torch.cat(list(make_fakes(snapshot.generator, dataset, indices, compute, samples=2, z_dim=6, seed=3)))
+        fakes = paint(snapshot.generator, dataset, indices, compute, samples=2, z_dim=6, seed=3)
         labelled = list(make_labelled(snapshot, dataset, indices, compute, samples=2, seed=3))
-        reals = list(read_labelled(dataset, indices, compute))
-        assert len(labelled) == 6 and len(reals) == 3
+        real = list(read_labelled(dataset, indices, compute))
+        assert len(labelled) == 6 and len(real) == 3
         for number, (image, label_map) in enumerate(labelled):
             assert np.array_equal(image, to_uint8(fakes.flatten(0, 1))[number].numpy())
             assert np.array_equal(label_map, dataset[indices[number // 2], 0]["label_map"].numpy())
             assert image.dtype == label_map.dtype == np.uint8
-        for index, (image, label_map) in zip(indices, reals, strict=True):
+        for index, (image, label_map) in zip(indices, real, strict=True):
             assert np.array_equal(image, pixels(dataset)[index].permute(1, 2, 0).numpy())
             assert np.array_equal(label_map, dataset[index, 0]["label_map"].numpy())
 
 
+def test_photos_are_those_of_the_data_set_without_its_label_maps(dataset, reals):
+    found = torch.cat(list(read_photos(reals, COMPUTE)))
+    assert found.dtype == torch.uint8 and torch.equal(found, pixels(dataset)) and len(reals) == 10
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_file_is_a_line_from_any_process(snapshot, tiny_root, tmp_path, workers):
+    root = shutil.copytree(tiny_root, tmp_path / "bad")
+    compute = replace(COMPUTE, workers=workers)
+    data = open_split(root, "train")
+    (root / "train" / "images" / "07.jpg").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"^image cannot be read .*: \S*07\.jpg$"):
+        list(read_photos(photos(data), compute))
+    Image.fromarray(np.full((80, 96), 9, np.uint8)).save(root / "train" / "labels" / "05.png")
+    with pytest.raises(ValueError, match=r"^label map has ids \[9\] .*: \S*05\.png$"):
+        list(read_labelled(data, range(10), compute))
+    with pytest.raises(ValueError, match=r"^label map has ids \[9\] .*: \S*05\.png$"):
+        paint(snapshot.generator, data, range(10), compute, samples=1, z_dim=6, seed=0)
+
+
 def test_another_reference_and_fewer_label_maps(snapshot, dataset, embedder, tiny_root):
     options = {"samples": 4, "diversity_samples": 2, "neighbours": 1, "seed": 5, "max_maps": 4}
-    found = evaluate(snapshot, dataset, [embedder], [], COMPUTE, reference=open_split(tiny_root, "val"), **options)
-    real = embedder(torch.stack([image for image in pixels(open_split(tiny_root, "val"))]))
-    maps = torch.cat(list(make_fakes(snapshot.generator, dataset, [0, 3, 6, 9], COMPUTE, samples=4, z_dim=6, seed=5)))
+    val = open_split(tiny_root, "val")
+    found = evaluate(snapshot, dataset, [embedder], [], COMPUTE, reference=photos(val), **options)
+    real = embedder(pixels(val))
+    maps = paint(snapshot.generator, dataset, [0, 3, 6, 9], COMPUTE, samples=4, z_dim=6, seed=5)
     fake = embedder(to_uint8(maps.flatten(0, 1)).permute(0, 3, 1, 2))
     assert found["FID/tiny"] == pytest.approx(frechet_distance(real, fake), rel=1e-3)
 
@@ -161,7 +204,7 @@ def test_instances_reach_the_generator(dataset, tiny_root):
         num_classes=3, height=32, width=64, channel_base=2, cond_channels=8, spade_hidden=8, instances=True
     ).eval()
     data = open_split(tiny_root, "train", instances=True)
-    (images,) = make_fakes(generator, data, [1, 3], COMPUTE, samples=1, z_dim=64, seed=0)
+    images = paint(generator, data, [1, 3], COMPUTE, samples=1, z_dim=64, seed=0)
     item = data[3, 0]
     z = noise([sample_seed(0, data.pairs[3].key, 0)], 64)
     with torch.no_grad():
@@ -169,11 +212,11 @@ def test_instances_reach_the_generator(dataset, tiny_root):
     assert torch.allclose(images[1], truth, atol=1e-5)
 
 
-def test_real_features_are_kept_by_content(snapshot, dataset, embedder, cache, monkeypatch):
-    first = evaluate(snapshot, dataset, [embedder], [], COMPUTE, reference=dataset, **OPTIONS)
+def test_real_features_are_kept_by_content(snapshot, dataset, reals, embedder, cache, monkeypatch):
+    first = evaluate(snapshot, dataset, [embedder], [], COMPUTE, reference=reals, **OPTIONS)
     assert len(list(cache.iterdir())) == 1
-    monkeypatch.setattr("dpsims.metrics.evaluate.read_reals", None)  # would be called if they were computed again
-    assert evaluate(snapshot, dataset, [embedder], [], COMPUTE, reference=dataset, **OPTIONS) == first
+    monkeypatch.setattr("dpsims.metrics.evaluate.read_photos", None)  # would be called if they were computed again
+    assert evaluate(snapshot, dataset, [embedder], [], COMPUTE, reference=reals, **OPTIONS) == first
 
 
 def test_validation_in_a_training_loop(snapshot, dataset, embedder):
@@ -188,7 +231,7 @@ def test_validation_in_a_training_loop(snapshot, dataset, embedder):
 
     indices = spread_indices(10, 6)
     real = embedder(pixels(dataset)[indices])
-    images = torch.cat(list(make_fakes(snapshot.generator, dataset, indices, COMPUTE, samples=2, z_dim=6, seed=0)))
+    images = paint(snapshot.generator, dataset, indices, COMPUTE, samples=2, z_dim=6, seed=0)
     fake = embedder(to_uint8(images[:, 0]).permute(0, 3, 1, 2))
     assert found["FID/tiny"] == pytest.approx(frechet_distance(real, fake), rel=1e-3)
     spread = BackboneDistance(backbone)(images[:, 0], images[:, 1]).mean().item()
@@ -203,8 +246,8 @@ def test_label_maps_are_spread_over_the_data_set():
     assert spread_indices(10, 4) == [0, 3, 6, 9] and spread_indices(10, 1) == [0]
 
 
-def test_what_cannot_be_compared_is_refused(snapshot, dataset, embedder, tiny_root):
-    def run(snapshot: Snapshot = snapshot, reference: FolderDataset = dataset, **changes: object) -> None:
+def test_what_cannot_be_compared_is_refused(snapshot, dataset, reals, embedder, tiny_root):
+    def run(snapshot: Snapshot = snapshot, reference: Photos = reals, **changes: object) -> None:
         evaluate(snapshot, dataset, [embedder], [Distance()], COMPUTE, reference=reference, **OPTIONS | changes)
 
     with pytest.raises(ValueError, match="paints 2 classes, the data set has 3"):
@@ -212,14 +255,14 @@ def test_what_cannot_be_compared_is_refused(snapshot, dataset, embedder, tiny_ro
     with pytest.raises(ValueError, match="class 1 is 'car' to the generator, and 'road' in the data set"):
         run(replace(snapshot, space=LabelSpace(("sky", "car", "road"), default_palette(3))))
     with pytest.raises(ValueError, match="1 samples each are 10 images, to compare with 2 real ones.* at least 3"):
-        run(reference=open_split(tiny_root, "val"), samples=1)
+        run(reference=photos(open_split(tiny_root, "val")), samples=1)
     with pytest.raises(ValueError, match="at least 2 samples of a label map, not 1"):
         run(diversity_samples=1)
     with pytest.raises(ValueError, match="at least 1, not 0 and 2"):
         run(samples=0)
 
 
-def test_an_image_that_is_not_finite_is_named(snapshot, dataset, embedder, monkeypatch):
+def test_an_image_that_is_not_finite_is_named(snapshot, dataset, reals, embedder, monkeypatch):
     monkeypatch.setattr(Generator, "to_image", lambda self, features: self.to_rgb(features) / 0)
     with pytest.raises(FloatingPointError, match="not finite; label maps: 00"):
-        evaluate(snapshot, dataset, [embedder], [], COMPUTE, reference=dataset, **OPTIONS)
+        evaluate(snapshot, dataset, [embedder], [], COMPUTE, reference=reals, **OPTIONS)

@@ -1,5 +1,6 @@
 """Where the data of trained runs is: what their configurations say, what is asked for instead, and what is refused."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from dpsims.labels import LABEL_SPACES, load_label_space
 from dpsims.metrics.runs import Place, find_place, open_runs
 from dpsims.run_folder import run_of
 
+OF_CLASSES = {"good": ("sky", "road", "car"), "other": ("road", "sky", "car")}
 COUNTS = {"max_maps": None, "samples": 2, "diversity_samples": 2, "neighbours": 3}
 
 
@@ -36,7 +38,10 @@ def test_a_place_is_what_the_runs_say_and_what_is_asked_for_comes_first(tmp_path
     found = find_place([tmp_path / "nowhere"], root="x", layout="coco_stuff", label_space="coco_stuff", split="val2017")
     assert found == Place("x", Path("x"), "coco_stuff", "coco_stuff", "train", "val2017", "val2017")
     without = configured(tmp_path / "without", val_split=None)
-    assert find_place([without]).split == "val"  # not the training split: that would have to be asked for
+    with pytest.raises(ValueError, match=r"no validation split; name one with --split \(for example train\)"):
+        find_place([without])
+    assert find_place([without], split="train").split == find_place([without], split="train").reference_split == "train"
+    assert find_place([without], root="my/own").split == "val"
 
 
 def test_runs_of_different_data_are_refused(tmp_path):
@@ -63,6 +68,20 @@ def test_runs_are_opened_with_an_official_layout_at_their_size(tmp_path):
     assert set(opened.maps[0, 0]["label_map"].unique().tolist()) <= {0, 10, 13, 255}  # road, sky, car
     with pytest.raises(ValueError, match="no such folder: .*leftImg8bit/test"):
         open_runs([run], find_place([run], split="test"), torch.device("cpu"), **COUNTS)
+
+
+def test_the_run_at_fault_is_named(tmp_path, tiny_root):
+    good, other = (write_run(tmp_path / name, tiny_root, 0, classes) for name, classes in OF_CLASSES.items())
+    place = find_place([good, other], split="train")
+    with pytest.raises(ValueError, match="^other: class 0 is 'road' to the generator, and 'sky' in the data set"):
+        open_runs([good, other], place, torch.device("cpu"), **COUNTS)
+    root = shutil.copytree(tiny_root, tmp_path / "data", ignore=shutil.ignore_patterns("instances"))
+    seeing = write_run(tmp_path / "seeing", root, 0, instances=True)
+    with pytest.raises(ValueError, match=r"^seeing: it was trained with instances, but .*data has no train/instances"):
+        open_runs([seeing], find_place([seeing], split="train"), torch.device("cpu"), **COUNTS)
+    shutil.rmtree(root)
+    with pytest.raises(ValueError, match="^--data: no such folder: .*data"):
+        open_runs([seeing], find_place([seeing], split="train"), torch.device("cpu"), **COUNTS)
 
 
 def test_runs_with_folders_of_one_name_go_by_their_paths(tmp_path, tiny_root):

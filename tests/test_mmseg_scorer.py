@@ -211,6 +211,26 @@ def test_mask2former_without_mmdet_says_what_to_install():
     assert "Mask2FormerHead needs the package mmdet" in message and "pip install --no-deps" in message
 
 
+def test_weights_that_the_model_has_no_place_for_are_a_warning_and_missing_ones_an_error(tmp_path):
+    config, checkpoint = nearest_colour(tmp_path)
+    pairs = noisy_pairs(2)
+    plain = score_images(load_segmenter(config, checkpoint, SPACE), pairs)
+    stored = torch.load(checkpoint, weights_only=True)
+    weights = {f"module.{key}": value for key, value in stored["state_dict"].items()}
+    extra = {"auxiliary_head.conv_seg.weight": torch.zeros(1), "ema.steps": torch.tensor(7)}
+    torch.save({**stored, "state_dict": weights | extra}, checkpoint)
+    with pytest.warns(UserWarning, match=r"nearest\.pth holds what .*: auxiliary_head\S+, ema\.steps \(2 tensors\)"):
+        segmenter = load_segmenter(config, checkpoint, SPACE)
+    assert score_images(segmenter, pairs) == plain
+    del weights["module.decode_head.conv_seg.bias"]
+    torch.save({**stored, "state_dict": weights}, checkpoint)
+    assert "nearest.pth does not fit the config's model: it lacks decode_head.conv_seg.bias (1 tensors)" in refused(
+        config, checkpoint
+    )
+    torch.save({**stored, "state_dict": weights | {"module.decode_head.conv_seg.bias": torch.zeros(5)}}, checkpoint)
+    assert "nearest.pth does not fit the config's model: " in refused(config, checkpoint)
+
+
 def test_what_does_not_fit_is_refused(tmp_path):
     config, checkpoint = nearest_colour(tmp_path)
     marker, hostile = tmp_path / "code_was_run", tmp_path / "hostile.pth"

@@ -198,7 +198,11 @@ def test_the_page_is_one_file_and_comes_again(folder, painter, tmp_path, count):
     sources = re.findall(r'<img src="([^"]*)"', text)
     assert len(sources) == 2 * (2 + 2 * count) + (2 + 3 * count) and all(s.startswith("data:image/") for s in sources)
     assert "12.35" in text and "± 0.0020" in text and "Few images." in text and "car &amp; &lt;van&gt;" in text
-    assert ("&lt;other&gt;" in text) == (count == 2)
+    assert ("&lt;other&gt;" in text) == ("same z for every generator" in text) == (count == 2)
+    if count == 2:  # no z can be the same where one is longer
+        runs[1]["z_dim"] += 1
+        page, _ = write_gan_report(tmp_path / "out", runs, **options)
+        assert "same z for generators whose z is of one length" in page.read_text()
 
 
 def scores(mean: float, road: float, van: float | None, **more: object) -> dict:

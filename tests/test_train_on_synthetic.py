@@ -95,12 +95,40 @@ def test_shards_of_the_real_images_score_as_these_and_nothing_is_trained_twice(r
     assert only["mIoU"] == other and only["mIoU_std"] is None
 
     longer = Training(root, iterations=4, **SIZE)
-    message = r"trainings of other settings \(iterations: 3 → 4\); choose another folder"
+    message = r"made with other settings \(iterations: 3 → 4\); choose another folder"
     with pytest.raises(ValueError, match=message):
         train_arm(longer, out / "b")
     with pytest.raises(ValueError, match=message):
         check_settings(out / "b", longer.settings(None))
     check_settings(out / "b", training.settings(None))
+
+
+def test_segmenters_are_trained_on_the_device_that_is_asked_for(root, tmp_path, monkeypatch):
+    monkeypatch.setattr("mmengine.runner.runner.get_device", lambda: "meta")  # what mmengine would choose
+    training = Training(root, iterations=2, **SIZE)
+    with pytest.raises(NotImplementedError, match="meta"):
+        train_arm(training, tmp_path / "theirs")
+    train_arm(training, tmp_path / "ours", device=torch.device("cpu"))
+    (tmp_path / "ours" / "real-seed0" / "test.json").unlink()
+    train_arm(training, tmp_path / "ours", device=torch.device("cpu"))  # from its checkpoint
+
+
+def test_scores_of_files_that_have_changed_since_are_refused(tmp_path):
+    root = write_data_set(tmp_path / "real", SPACE)
+    shards = pack_into_shards(root / "train", tmp_path / "shards")
+    training = Training(root, iterations=2, **SIZE)
+    train_arm(training, tmp_path / "a", shards)
+    train_arm(training, tmp_path / "b")
+    (root / "train" / "images" / "000.jpg").write_bytes((root / "train" / "images" / "001.jpg").read_bytes())
+    with pytest.raises(ValueError, match=r"b was made with other settings \(files_sha256\.train: '[^;]*'\)"):
+        train_arm(training, tmp_path / "b")
+    train_arm(training, tmp_path / "a", shards)  # sees none of these
+    (root / "test" / "labels" / "000.png").write_bytes((root / "test" / "labels" / "001.png").read_bytes())
+    with pytest.raises(ValueError, match=r"a was made with other settings \(files_sha256\.test: '[^;]*'\)"):
+        train_arm(training, tmp_path / "a", shards)
+    other = pack_into_shards(root / "train", tmp_path / "others")
+    with pytest.raises(ValueError, match=r"files_sha256\.test: .*; shards_sha256: '[^;]*'\)"):
+        train_arm(training, tmp_path / "a", other)
 
 
 NOTED: list[int] = []
@@ -145,7 +173,8 @@ def test_what_makes_no_sense_is_refused_before_anything_is_trained(root, tmp_pat
             train_arm(Training(root, **{"iterations": 3, **SIZE, **changed}), tmp_path / "out", shards, seeds=seeds)
         assert not (tmp_path / "out").exists()
 
-    refused("iterations and batch size are at least 1, not 0 and 2", iterations=0)
+    refused("at least 2 iterations, not 1", iterations=1)
+    refused("batch size is at least 1, not 0", batch_size=0)
     refused(r"different numbers, not \[1, 1\]", seeds=(1, 1))
     refused("cannot be tested on what it is trained on", train_split="test")
     refused("not in the generic layout", root=tmp_path)

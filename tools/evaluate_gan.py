@@ -12,9 +12,6 @@ import torch
 from evaluate_options import PACKAGED, SEGMENTER_SEEDS, SYNTHETIC_SAMPLES, check_options, parse_arguments
 from torch import nn
 
-from augment.report.gan import describe_run, text_table, write_gan_report
-from augment.report.gan_pictures import Painter, interpolation_blocks, sample_blocks
-from augment.report.gan_segmenters import add_segmented, add_trained
 from dpsims.backbone import Backbone
 from dpsims.hardware import pick_device, use_bf16
 from dpsims.metrics.distances import FewImagesWarning
@@ -23,13 +20,14 @@ from dpsims.metrics.embed import Embedder, load_embedder
 from dpsims.metrics.evaluate import evaluate
 from dpsims.metrics.generate import Compute, make_labelled, read_labelled, spread_indices
 from dpsims.metrics.inception import inception_at_hand
-from dpsims.metrics.runs import Place, Run, find_place, open_runs, open_split
+from dpsims.metrics.runs import Place, Run, check_label_maps, find_place, open_runs, open_split
 from dpsims.run_folder import run_of
 from dpsims.sample import file_sha256
 
 if TYPE_CHECKING:
     from augment.mmseg.scorer import Segmenter
     from augment.mmseg.trial import Trial
+    from augment.report.gan_pictures import Painter
 
 NEIGHBOURS = 3  # of precision and recall, as in the literature
 LIGHT_SEGMENTER = "efficientnet_lite0_fpn"  # the one that is trained
@@ -40,6 +38,10 @@ SHOWN_CLASSES = 20
 
 def run(arguments: argparse.Namespace) -> None:
     check_options(arguments)
+    from augment.report.gan import describe_run, text_table, write_gan_report
+    from augment.report.gan_pictures import interpolation_blocks, sample_blocks
+    from augment.report.gan_segmenters import add_segmented, add_trained
+
     device = pick_device(arguments.device)
     bf16 = use_bf16(device, arguments.precision)
     compute = Compute(device, arguments.batch_size, bf16, arguments.workers, progress=True)
@@ -54,11 +56,12 @@ def run(arguments: argparse.Namespace) -> None:
     )
     counts = {"samples": arguments.samples, "diversity_samples": arguments.diversity_samples, "neighbours": NEIGHBOURS}
     runs = open_runs(arguments.generator, place, device, max_maps=arguments.max_maps, **counts)
+    indices = spread_indices(len(runs[0].maps), arguments.max_maps)
+    check_label_maps(runs[0].maps, indices, max(1, arguments.workers))
     embedders = open_embedders(arguments)
     distances = open_distances(arguments)
     segmenter = open_segmenter(arguments, runs, device)
     trials = open_trials(arguments, place, runs, bf16)
-    indices = spread_indices(len(runs[0].maps), arguments.max_maps)
     settings = {
         "data": place.name,
         "split": place.split,
@@ -261,8 +264,10 @@ def announce(settings: dict, runs: list[Run], device: torch.device) -> list[str]
     return notes
 
 
-def open_painter(entry: Run, indices: list[int], compute: Compute) -> Painter:
+def open_painter(entry: Run, indices: list[int], compute: Compute) -> "Painter":
     """With label maps at equal distances through those that were measured."""
+    from augment.report.gan_pictures import Painter
+
     shown = [indices[index] for index in spread_indices(len(indices), SHOWN_MAPS)]
     items = {entry.maps.pairs[index].key: entry.maps[index, 0] for index in shown}
     return Painter(entry.snapshot, items, compute.device, compute.bf16)
@@ -274,6 +279,9 @@ def main() -> None:
         run(arguments)
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except torch.OutOfMemoryError:
+        print(f"error: the GPU's memory is full; --batch-size is {arguments.batch_size}, try less", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("\nstopped; features of real photos are kept, and so are shards and segmenters", file=sys.stderr)

@@ -5,7 +5,6 @@ import importlib.util
 import os
 from pathlib import Path
 
-from augment.report.gan import COLOURS
 from dpsims.hardware import PRECISIONS
 from dpsims.labels import label_space_names
 from dpsims.layouts import LAYOUTS
@@ -37,8 +36,9 @@ NEEDS = {
     "train_split": "train_on_synthetic",
     "test_split": "train_on_synthetic",
 }
+EXTRAS = {"report": ("jinja2", "matplotlib"), "seg": ("mmengine", "mmcv", "mmseg")}
 LEAST = {"batch_size": 1, "max_maps": 1, "samples": 1, "diversity_samples": 2, "workers": 0}
-LEAST |= {"train_on_synthetic": 1, "segmenter_seeds": 1, "synthetic_samples": 1}
+LEAST |= {"train_on_synthetic": 2, "segmenter_seeds": 1, "synthetic_samples": 1}
 
 
 def parse_arguments(description: str) -> argparse.Namespace:
@@ -83,7 +83,7 @@ def parse_arguments(description: str) -> argparse.Namespace:
 
     title = "segmenters are trained on a generator's images alone and tested on real photos, in the generic layout"
     add = parser.add_argument_group(title).add_argument
-    train_help = "of each training; for every generator, and once on real photos, on cuda where there is one"
+    train_help = "of each training; for every generator, and once on real photos"
     add("--train-on-synthetic", type=int, metavar="ITERATIONS", help=train_help)
     add("--segmenter-seeds", type=int, metavar="N", help=f"trainings of each (default: {SEGMENTER_SEEDS})")
     samples_help = f"images per label map of the training split (default: {SYNTHETIC_SAMPLES})"
@@ -103,15 +103,26 @@ def check_options(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, option)
         if value is not None and value < least:
             raise ValueError(f"{flag(option)} is at least {least}, not {value}")
+    check_extra("the page", "report")
+    from augment.report.gan import COLOURS  # whose packages --help does without
+
     if len(arguments.generator) > len(COLOURS):
         raise ValueError(f"--generator takes {len(COLOURS)} at most, not {len(arguments.generator)}")
     for option, needed in NEEDS.items():
         if getattr(arguments, option) and getattr(arguments, needed) in (None, "none"):
             raise ValueError(f"{flag(option)} means nothing without {flag(needed)}")
     for option in ("segmenter", "train_on_synthetic"):
-        missing = [name for name in ("mmengine", "mmcv", "mmseg") if importlib.util.find_spec(name) is None]
-        if getattr(arguments, option) and missing:
-            raise ValueError(f"{flag(option)} needs {', '.join(missing)}: pip install -c constraints.txt -e '.[seg]'")
+        if getattr(arguments, option):
+            check_extra(flag(option), "seg")
+    place = next(path for path in (arguments.out, *arguments.out.parents) if path.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise ValueError(f"--out {arguments.out}: {place} is no folder that can be written to")
+
+
+def check_extra(what: str, extra: str) -> None:
+    missing = [name for name in EXTRAS[extra] if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f"{what} needs {', '.join(missing)}: pip install -c constraints.txt -e '.[{extra}]'")
 
 
 def flag(option: str) -> str:

@@ -7,8 +7,9 @@ loads it again without: a file can then run any code. Here that second try is go
 import pickle
 import re
 import textwrap
+import warnings
+from collections import OrderedDict
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +20,6 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import CheckpointLoader, Runner
 from mmengine.runner import checkpoint as mmengine_checkpoint
-from mmengine.runner import load_checkpoint as load_checkpoint_into
 from torch import Tensor, nn
 
 
@@ -156,20 +156,45 @@ def save_plain_checkpoints(cfg: Config) -> None:
 
 def load_weights(runner: Runner, file: str) -> None:
     """Load a checkpoint's weights, all of them: mmengine alone only logs what is missing, and would test noise."""
-    _load_all(runner.load_checkpoint, file)
+    try:
+        runner.load_checkpoint(file, map_location="cpu", strict=True)
+    except RuntimeError as error:
+        raise _misfit(file, str(error)) from None
 
 
 def load_into(model: nn.Module, file: str) -> dict:
-    """As `load_weights`, without a runner; returns the checkpoint."""
-    return _load_all(partial(load_checkpoint_into, model, logger="silent"), file)
+    """Fill a stranger's model with a checkpoint's weights; returns the checkpoint.
 
+    What the model has no place for, such as a head that only training needs, is left out with a warning.
 
-def _load_all(load: Callable[..., dict], file: str) -> dict:
+    Raises:
+        ValueError: weights are missing, or of other sizes.
+    """
+    checkpoint = CheckpointLoader.load_checkpoint(file, "cpu", "silent")
+    stored = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(stored, dict):
+        raise _misfit(file, f"its state_dict is a {type(stored).__name__}")
+    state = OrderedDict((key.removeprefix("module."), value) for key, value in stored.items())
+    state._metadata = getattr(stored, "_metadata", OrderedDict())  # by which modules rename what old versions saved
     try:
-        return load(file, map_location="cpu", strict=True)
+        found = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        reason = textwrap.shorten(str(error), 500)  # one line
-        raise ValueError(f"checkpoint {file} does not fit the config's model: {reason}") from None
+        raise _misfit(file, str(error)) from None
+    missing = [key for key in found.missing_keys if not key.endswith("num_batches_tracked")]
+    if missing:
+        raise _misfit(file, f"it lacks {_listed(missing)}")
+    if found.unexpected_keys:
+        listed = _listed(found.unexpected_keys)
+        warnings.warn(f"checkpoint {file} holds what the config's model has no place for: {listed}", stacklevel=2)
+    return checkpoint
+
+
+def _misfit(file: str, reason: str) -> ValueError:
+    return ValueError(f"checkpoint {file} does not fit the config's model: {textwrap.shorten(reason, 500)}")  # one line
+
+
+def _listed(keys: list[str]) -> str:
+    return f"{', '.join(keys[:4])}{', …' if len(keys) > 4 else ''} ({len(keys)} tensors)"
 
 
 def shut_unpickling() -> None:

@@ -1,15 +1,20 @@
-"""mmengine's runner, with a screen that a person can follow."""
+"""mmengine's runner, with a screen that a person can follow, on the device that a person asks for."""
 
 import logging
+from collections.abc import Callable
 
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
+from torch import nn
 
 MAX_LINES = 30
 
 
 class BriefRunner(Runner):
-    """Sends the long dumps (environment, config, list of hooks) to the log file in the work dir alone."""
+    """Sends the long dumps (environment, config, list of hooks) to the log file in the work dir alone.
+
+    Works on the config's `device` where it has one, in one process; mmengine takes CUDA wherever there is any.
+    """
 
     def build_logger(self, log_level: int | str = "INFO", log_file: str | None = None, **kwargs: object) -> MMLogger:
         logger = super().build_logger(log_level, log_file, **kwargs)
@@ -17,3 +22,17 @@ class BriefRunner(Runner):
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(lambda record: record.getMessage().count("\n") < MAX_LINES)
         return logger
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        if self.cfg.get("device") is None:
+            return super().wrap_model(model_wrapper_cfg, model)
+        return model.to(self.cfg.device)
+
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: str | Callable = "cpu",  # in mmengine that device again
+    ) -> None:
+        super().resume(filename, resume_optimizer, resume_param_scheduler, map_location)

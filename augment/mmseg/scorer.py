@@ -22,8 +22,7 @@ from augment.mmseg.config import datasets_of, load_config
 from augment.mmseg.evaluate import scores_of_areas
 from augment.mmseg.packages import bare_name, dicts_in, require_packages
 from dpsims.labels import IGNORE_INDEX, LabelSpace
-
-Labelled = tuple[UInt8[np.ndarray, "_ _ 3"], UInt8[np.ndarray, "_ _"]]  # RGB image (H, W, 3), label map (H, W)
+from dpsims.sample import Labelled
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,8 @@ def load_segmenter(
 
     Args:
         config: a file, or one that comes with mmseg: `mmseg::segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py`.
-        checkpoint: its weights, all of them. The names of its classes are there, or else in the config's test set.
+        checkpoint: its weights, all of them; what else it holds is left out with a warning. The names of its classes
+            are there, or else in the config's test set.
         options: of the config, as `--cfg-options` has them; `{"test_dataloader.dataset.pipeline.1.scale": (512, 256)}`.
         allow_missing: leave classes that the segmenter lacks, and their pixels, out of the score; else an error, as it
             is if it lacks all.

@@ -8,6 +8,7 @@ A training counts as finished once its `test.json` is written; until then the sa
 """
 
 import copy
+import hashlib
 import json
 import uuid
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import stdev
 
+import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import find_latest_checkpoint
 
@@ -26,15 +28,16 @@ from augment.mmseg.runner import BriefRunner
 from augment.mmseg.shard_dataset import index_shards, read_label_space
 from augment.record import SPLITS
 from augment.report.scores import mean_of, read_test
-from augment.shards import committed_shards, differences, read_manifest, read_rows, write_text
+from augment.shards import committed_shards, differences, read_manifest, read_rows, read_stats, write_text
 from dpsims.labels import load_label_space
+from dpsims.sample import file_digests
 
 
 @dataclass(frozen=True)
 class Training:
     """How the light segmenter is trained and tested, whatever images it is trained on.
 
-    Nothing is chosen on real images: the last weights are tested. It trains on a CUDA device if there is one.
+    Nothing is chosen on real images: the last weights are tested.
 
     Attributes:
         data_root: real data in the generic layout.
@@ -55,8 +58,10 @@ class Training:
     test_split: str = "test"
 
     def __post_init__(self) -> None:
-        if self.iterations < 1 or self.batch_size < 1:
-            raise ValueError(f"iterations and batch size are at least 1, not {self.iterations} and {self.batch_size}")
+        if self.iterations < 2:  # the first warms up
+            raise ValueError(f"a training takes at least 2 iterations, not {self.iterations}")
+        if self.batch_size < 1:
+            raise ValueError(f"the batch size is at least 1, not {self.batch_size}")
         if self.train_split == self.test_split:
             raise ValueError(f"the segmenter cannot be tested on what it is trained on: split {self.test_split}")
         check_generic_layout(self.data_root)
@@ -68,10 +73,19 @@ class Training:
             shards: what `shards.json` says of the synthetic images, but for the totals; None for the real arm.
         """
         decisive = {key: value for key, value in asdict(self).items() if key != "workers"}
-        return {**decisive, "data_root": str(self.data_root.resolve()), "shards": shards}
+        splits = (self.test_split,) if shards else (self.train_split, self.test_split)
+        content = {split: split_sha256(self.data_root, split) for split in splits}
+        return {**decisive, "data_root": str(self.data_root.resolve()), "files_sha256": content, "shards": shards}
 
 
-def train_arm(training: Training, out: Path, shards: Path | None = None, *, seeds: Sequence[int] = (0,)) -> dict:
+def train_arm(
+    training: Training,
+    out: Path,
+    shards: Path | None = None,
+    *,
+    seeds: Sequence[int] = (0,),
+    device: torch.device | None = None,
+) -> dict:
     """Train the light segmenter on shards alone, or else on the real training images alone; test it on real ones.
 
     The same call goes on where an earlier one was stopped, and trains no finished seed again; other `seeds` may be
@@ -80,6 +94,7 @@ def train_arm(training: Training, out: Path, shards: Path | None = None, *, seed
     Args:
         out: folder for all that this writes.
         shards: made by `augment.synthesize`, from label maps of another split than the test's.
+        device: to train on; None is a CUDA device if there is one.
 
     Returns:
         The content of `scores.json`: the settings, `images` (in `train` and `test`), `seeds`, `mIoU` and each class's
@@ -95,10 +110,11 @@ def train_arm(training: Training, out: Path, shards: Path | None = None, *, seed
     if shards is not None:
         check_not_tested_on(shards, training.test_split)
     cfg = arm_config(training, shards)
+    cfg.device = device and str(device)
     made = shards and {key: value for key, value in read_manifest(shards).items() if key != "totals"}
     loaders = {"train": cfg.train_dataloader, "test": cfg.test_dataloader}
     images = {name: count_images(loader.dataset) for name, loader in loaders.items()}
-    settings = {**training.settings(made), "images": images}
+    settings = {**training.settings(made), "images": images, "shards_sha256": shards and shards_sha256(shards)}
     keep_settings(out, settings)
 
     arm = "synthetic" if shards else "real"
@@ -139,6 +155,24 @@ def check_not_tested_on(shards: Path, test_split: str) -> None:
         )
 
 
+def split_sha256(root: Path, split: str) -> str:
+    """Of a split's images and label maps, and of what their ids mean."""
+    folders = (root / split / kind for kind in ("images", "labels"))
+    files = [file for folder in folders for file in sorted(folder.iterdir()) if file.is_file()]
+    return joint_sha256([root / "meta.json", *files])
+
+
+def joint_sha256(files: Sequence[Path]) -> str:
+    """Of the content of files in this order, whatever they are called."""
+    return hashlib.sha256("".join(file_digests(files)).encode()).hexdigest()
+
+
+def shards_sha256(shards: Path) -> str:
+    """Of all samples, by what the shards' stats say."""
+    tars = (read_stats(shards, shard)["sha256"]["tar"] for shard in committed_shards(shards))
+    return hashlib.sha256("".join(tars).encode()).hexdigest()
+
+
 def count_images(dataset: ConfigDict) -> int:
     """Of a data set that `check_data` has looked at."""
     if "shards" in dataset:
@@ -148,13 +182,13 @@ def count_images(dataset: ConfigDict) -> int:
 
 
 def check_settings(out: Path, settings: dict) -> None:
-    """See that trainings that are there already are of these settings; what the settings do not name is not asked."""
+    """See that what is there already is of these settings; what they do not name is not asked."""
     file = out / "settings.json"
     if file.is_file():
         kept = json.loads(file.read_text())
         changed = differences({key: kept.get(key) for key in settings}, settings)
         if changed:
-            raise ValueError(f"{out} holds trainings of other settings ({'; '.join(changed)}); choose another folder")
+            raise ValueError(f"{out} was made with other settings ({'; '.join(changed)}); choose another folder")
 
 
 def keep_settings(out: Path, settings: dict) -> None:

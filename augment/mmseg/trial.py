@@ -1,5 +1,6 @@
 """Generators on trial: a segmenter trained on nothing but their images, and the same trained on the real ones.
 
+    OUT/NAME/settings.json  a digest of the label maps that its images are made from
     OUT/NAME/shards         a generator's images of the training label maps
     OUT/NAME/segmenters     what was trained on them
     OUT/real/HEIGHTxWIDTH   what was trained on the real images, once for all generators of that size
@@ -13,7 +14,14 @@ from pathlib import Path
 
 import torch
 
-from augment.mmseg.train_on_synthetic import Training, arm_config, check_settings, train_arm
+from augment.mmseg.train_on_synthetic import (
+    Training,
+    arm_config,
+    check_settings,
+    joint_sha256,
+    keep_settings,
+    train_arm,
+)
 from augment.record import HELD_OUT, SPLITS, LabelFile, find_label_maps
 from augment.shards import check_manifest
 from augment.synthesize import Settings, check_instances, describe, synthesize
@@ -46,29 +54,37 @@ class Trial:
 
         Raises:
             ValueError: data that is missing or of other classes, label maps without the instances that the generator
-                takes, or folders with shards or trainings of other settings.
+                takes, or folders with shards or trainings of other settings or of other files.
         """
+        arm_config(self.training)
         check_instances(self.snapshot, self.label_files)
+        check_settings(self.folder, self.sources())
         shards = describe(self.snapshot, self.label_files, self.synthesis)
         check_manifest(self.folder / "shards", shards)
         check_settings(self.folder / "segmenters", self.training.settings(shards))
         check_settings(self.real, self.training.settings(None))
-        arm_config(self.training)
+
+    def sources(self) -> dict:
+        """What the shards are made of beyond their plan, which knows the label maps by their names."""
+        instances = [it.instances for it in self.label_files] if self.snapshot.instances else []
+        return {"labels_sha256": joint_sha256([*(it.file for it in self.label_files), *instances])}
 
     def run(self, device: torch.device, *, batch_size: int, threads: int) -> dict[str, dict]:
         """Make what is not there yet; gives both arms, "synthetic" and "real", as of `train_arm`.
 
         Args:
-            device: where the generator is.
+            device: where the generator is, and the segmenters are trained.
             batch_size: images at once, at most.
             threads: that read label maps and encode images.
         """
         shards = self.folder / "shards"
+        keep_settings(self.folder, self.sources())
         work = {"device": device, "batch_size": batch_size, "threads": threads, "progress": True}
         synthesize(self.snapshot, self.label_files, shards, self.synthesis, **work)
+        options = {"seeds": self.seeds, "device": device}
         return {
-            "synthetic": train_arm(self.training, self.folder / "segmenters", shards, seeds=self.seeds),
-            "real": train_arm(self.training, self.real, seeds=self.seeds),
+            "synthetic": train_arm(self.training, self.folder / "segmenters", shards, **options),
+            "real": train_arm(self.training, self.real, **options),
         }
 
 
@@ -98,8 +114,13 @@ def plan_trials(
         workers: processes that read images while a segmenter is trained.
 
     Raises:
-        ValueError: as of `Training` and `Trial.check`.
+        ValueError: as of `Training` and `Trial.check`, or two generators would share a folder.
     """
+    # A name is a path where two folders are called the same, or where a snapshot lies deeper in its run.
+    folders = [out / name.strip("/").replace("/", "_") for name, _ in snapshots]
+    shared = [name for folder, (name, _) in zip(folders, snapshots, strict=True) if folders.count(folder) > 1]
+    if shared:
+        raise ValueError(f"the generators {' and '.join(shared)} would share a folder in {out}; rename one of them")
     splits = {"train_split": train_split, "test_split": test_split}
     options = {"iterations": iterations, "workers": workers, **splits}
     trainings = [Training(data_root, it.height, it.width, **options) for _, it in snapshots]
@@ -107,8 +128,7 @@ def plan_trials(
     label_files = find_label_maps(data_root / train_split, others)
     synthesis = Settings(samples, max(1, SHARD_SIZE // samples), seed, bf16=bf16)
     trials = []
-    for (name, snapshot), training in zip(snapshots, trainings, strict=True):
-        folder = out / name.strip("/").replace("/", "_")  # a name is a path where two folders are called the same
+    for folder, (_, snapshot), training in zip(folders, snapshots, trainings, strict=True):
         real = out / "real" / f"{snapshot.height}x{snapshot.width}"
         trial = Trial(snapshot, folder, real, label_files, synthesis, training, range(num_seeds))
         trial.check()

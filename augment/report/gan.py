@@ -130,6 +130,7 @@ def describe_run(name: str, snapshot: Snapshot, path: Path, numbers: dict[str, f
         "images_seen": snapshot.images_seen,
         "height": snapshot.height,
         "width": snapshot.width,
+        "z_dim": snapshot.z_dim,
         "parameters": sum(parameter.numel() for parameter in snapshot.generator.parameters()),
         "sha256": snapshot.sha256,
         "training": json.loads(file.read_text())["training"],

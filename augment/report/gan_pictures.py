@@ -1,4 +1,4 @@
-"""What generators paint, to look at side by side: the same label maps and the same noise for every one of them."""
+"""What generators paint, to look at side by side: the same label maps for all, and the same noise where z_dim is."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ class Painter:
 
 
 def sample_blocks(painters: Sequence[Painter], num_noises: int) -> list[Block]:
-    """Label map and real photo, and each label map painted with the same noises."""
+    """Label map and real photo, and each label map painted with the same noises (where `z_dim` is the same)."""
     first = painters[0]
     blocks = []
     for name in first.items:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 REAL = "muted"  # the colour of real photos
-LEFT_TO_SCORES = ("shards", "data_root")  # what the scores.json of an arm tells beyond the report
+# What the scores.json of an arm tells beyond the report.
+LEFT_TO_SCORES = ("data_root", "files_sha256", "shards", "shards_sha256")
 
 
 @dataclass(frozen=True)

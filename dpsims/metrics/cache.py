@@ -4,7 +4,6 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from jaxtyping import Float
@@ -12,9 +11,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dpsims.sample import file_sha256, replace
+from dpsims.sample import file_digests, replace
 
 FORMAT = 1  # of the files here, and of how an image comes into the frame (dpsims.frame.fit, bicubic)
+
+_LAST: dict[Path, Tensor] = {}  # the features that were asked for last: a validation asks for the same each time
 
 
 def cache_folder() -> Path:
@@ -22,13 +23,10 @@ def cache_folder() -> Path:
     return Path(os.environ.get("DPSIMS_CACHE") or Path.home() / ".cache" / "dpsims-augment")
 
 
-def content_key(files: Sequence[Path], size: tuple[int, int], fingerprint: str, threads: int = 8) -> str:
+def content_key(files: Sequence[Path], size: tuple[int, int], fingerprint: str) -> str:
     """sha256 over every image's bytes in order, the frame's (height, width) and the embedder's fingerprint."""
-    digest = hashlib.sha256(f"{FORMAT} {size[0]}x{size[1]} {fingerprint}".encode())
-    with ThreadPoolExecutor(threads) as pool:  # hashing and reading both leave the interpreter to the others
-        for file_digest in pool.map(file_sha256, files):
-            digest.update(file_digest.encode())
-    return digest.hexdigest()
+    parts = (f"{FORMAT} {size[0]}x{size[1]} {fingerprint}", *file_digests(files))
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def cached_features(
@@ -40,13 +38,17 @@ def cached_features(
     """The features of these images in this frame: from the cache, else from `compute`, whose result is then kept."""
     key = content_key(files, size, fingerprint)
     file = cache_folder() / "features" / f"{key}.safetensors"
-    features = read_features(file, len(files))
+    features = _LAST.get(file)
+    if features is None:
+        features = read_features(file, len(files))
     if features is None:
         features = compute().contiguous()
         try:
             write_features(file, features)
         except OSError as error:
             warnings.warn(f"features of real images cannot be kept: {error}; $DPSIMS_CACHE says where", stacklevel=2)
+    _LAST.clear()
+    _LAST[file] = features
     return features
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
-import timm
 import torch
 import torch.nn.functional as F
 import torchvision
@@ -15,6 +14,7 @@ from torchmetrics.functional.image.lpips import _NoTrainLpips
 from torchvision.models import WeightsEnum
 
 from dpsims.backbone import Backbone
+from dpsims.pretrained import read_weights
 
 LPIPS_NETS = ("alex", "vgg")
 
@@ -83,9 +83,7 @@ def lpips_at_hand(net: str) -> bool:
 def read_backbone(net: str, weights: str | None) -> dict[str, Tensor]:
     """torchvision's AlexNet or VGG16 as tensors, by its names."""
     if weights is not None:
-        if not Path(weights).is_file():
-            raise ValueError(f"LPIPS weights: no such file: {weights}")
-        return timm.models.load_state_dict(weights, weights_only=True)
+        return read_weights(weights)
     entry = _torchvision_weights(net)
     try:
         return entry.get_state_dict(map_location="cpu", weights_only=True)

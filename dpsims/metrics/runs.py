@@ -1,15 +1,19 @@
 """Trained generators, each with the labelled images that it is measured on, at its size."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import yaml
+from tqdm import tqdm
 
 from dpsims.data import FolderDataset
+from dpsims.labels import read_label_map
+from dpsims.layouts import find_images
 from dpsims.metrics.evaluate import check_counts, check_fit
-from dpsims.metrics.generate import spread_indices
+from dpsims.metrics.generate import Photos, spread_indices
 from dpsims.run_folder import run_of
 from dpsims.sample import Snapshot, load_generator
 
@@ -23,7 +27,7 @@ class Place:
         label_space: of `dpsims/label_spaces`; None is ROOT/meta.json.
         train_split: what the generators were trained on.
         split: whose label maps are painted.
-        reference_split: whose photos the painted ones are compared with.
+        reference_split: whose photos the painted ones are compared with; it needs no label maps.
     """
 
     name: str
@@ -43,7 +47,7 @@ class Run:
     path: Path
     snapshot: Snapshot
     maps: FolderDataset
-    reals: FolderDataset
+    reals: Photos
 
 
 def find_place(
@@ -61,7 +65,8 @@ def find_place(
     Label space and splits go with a layout: a run of another one than `layout` does not tell them.
 
     Raises:
-        ValueError: the runs say different things, or there is none that says where the data is.
+        ValueError: the runs say different things, there is none that says where the data is, or they were trained
+            without a validation split.
     """
     folders = [run_of(path) for path in generators]
     trained = [yaml.safe_load((run / "config.yaml").read_text())["data"] for run in folders if run is not None]
@@ -79,7 +84,10 @@ def find_place(
     name = Path(root).absolute().name if root else of_runs("name", "--data")
     layout = layout or of_runs("layout", "--layout") or "generic"
     trained = [data for data in trained if (data.get("layout") or "generic") == layout]
-    split = split or of_runs("val_split", "--split") or "val"
+    split = split or of_runs("val_split", "--split")
+    if split is None and root is None and any("val_split" in data for data in trained):  # as data.val_split=null
+        raise ValueError("the run has no validation split; name one with --split (for example train)")
+    split = split or "val"
     return Place(
         name=name,
         root=Path(place),
@@ -108,6 +116,25 @@ def open_split(place: Place, split: str, snapshot: Snapshot, *, instances: bool)
     )
 
 
+def open_photos(place: Place, split: str, snapshot: Snapshot) -> Photos:
+    """A split's photos at a generator's size, with or without label maps beside them."""
+    files = find_images(place.root, split, place.layout)
+    if not files:
+        raise ValueError(f"{place.root}, split {split}: no images")
+    return Photos(list(files.values()), (snapshot.height, snapshot.width))
+
+
+def check_label_maps(dataset: FolderDataset, indices: Sequence[int], threads: int) -> None:
+    """Read these label maps, so that a bad one is found before anything is made; the ValueError names its file."""
+
+    def check(index: int) -> None:
+        read_label_map(dataset.pairs[index].label, dataset.space)
+
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in tqdm(pool.map(check, indices), "label maps", len(indices), unit="map", leave=False, disable=None):
+            pass
+
+
 def open_runs(
     generators: Sequence[Path],
     place: Place,
@@ -119,15 +146,21 @@ def open_runs(
     neighbours: int,
 ) -> list[Run]:
     """Load every generator with its data, and refuse what cannot be compared; the numbers are those of `evaluate`."""
+    if not place.root.is_dir():
+        raise ValueError(f"--data: no such folder: {place.root}")
     names = [_name(path) for path in generators]
     if len(set(names)) < len(names):
         names = [str(path) for path in generators]
     runs = []
     for name, path in zip(names, generators, strict=True):
         snapshot = load_generator(path, device)
-        maps = open_split(place, place.split, snapshot, instances=snapshot.instances)
-        reals = open_split(place, place.reference_split, snapshot, instances=False)
-        check_fit(snapshot, maps)
+        reals = open_photos(place, place.reference_split, snapshot)
+        try:
+            maps = open_split(place, place.split, snapshot, instances=snapshot.instances)
+            check_fit(snapshot, maps)
+        except ValueError as error:
+            reason = str(error).replace("generator.instances=true, but", "it was trained with instances, but")
+            raise ValueError(f"{name}: {reason}") from error
         count = len(spread_indices(len(maps), max_maps))
         check_counts(count, samples, diversity_samples, len(reals), neighbours)
         runs.append(Run(name, path, snapshot, maps, reals))
