@@ -8,7 +8,7 @@ from pathlib import Path
 from dpsims.hardware import PRECISIONS
 from dpsims.labels import label_space_names
 from dpsims.layouts import LAYOUTS
-from dpsims.metrics.diversity import LPIPS_NETS
+from dpsims.metrics.lpips import LPIPS_NETS
 
 PACKAGED = "tf_efficientnet_lite0"  # its weights come with the install
 SEGMENTER_SEEDS, SYNTHETIC_SAMPLES = 3, 8
