@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import os
 import secrets
 import time
 from collections import defaultdict
@@ -169,5 +170,13 @@ def start_wandb(trainer: Trainer) -> object:
 
 
 def check_wandb(project: str | None) -> None:
-    if project is not None and importlib.util.find_spec("wandb") is None:
+    """See that Weights & Biases is there and knows the account, before hours of work meet that question."""
+    if project is None:
+        return
+    if importlib.util.find_spec("wandb") is None:
         raise ValueError(f"run.wandb={project} needs Weights & Biases: pip install wandb")
+    import wandb
+
+    online = os.environ.get("WANDB_MODE", "online") == "online" and os.environ.get("RANK", "0") == "0"
+    if online and not wandb.login(prompt=False):
+        raise ValueError(f"run.wandb={project}: no account is known here; run `wandb login`, or set WANDB_MODE=offline")

@@ -304,6 +304,15 @@ def test_a_run_is_mirrored_to_wandb_as_one_run(tiny_root, tmp_path, monkeypatch)
     assert b"Loss/G/adversarial" in files[0].read_bytes() and b"Diversity/z" in files[1].read_bytes()
 
 
+def test_wandb_without_an_account_is_told_before_anything_is_done(tiny_root, tmp_path, monkeypatch):
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with pytest.raises(ValueError, match=r"run.wandb=tests: no account is known here; run `wandb login`"):
+        train(tiny_config(tiny_root, tmp_path / "run", "run.wandb=tests"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_broken_image_is_told_by_its_file_and_nothing_is_lost(tiny_root, tmp_path):
     root = shutil.copytree(tiny_root, tmp_path / "data")
     options = ["loss.diversity.tau=1", "run.total_kimg=0.1", "data.workers=1"]
