@@ -19,6 +19,7 @@ from dpsims.build import architecture
 from dpsims.gan_step import Batch
 from dpsims.grid import save_grid
 from dpsims.guard import CollapseGuard
+from dpsims.provenance import source_commit
 from dpsims.sample import noise, save_generator, to_uint8
 from dpsims.trainer import Trainer
 from dpsims.watch import observe
@@ -125,6 +126,7 @@ class Output:
             "backbone": config.discriminator.backbone.name,
             "init_from": config.init_from,
             "dpsims": dpsims.__version__,
+            "commit": source_commit(),
             "torch": torch.__version__,
             **remarks,
         }

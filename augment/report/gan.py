@@ -63,6 +63,7 @@ TRAINING = {  # what a snapshot tells of its training, and what it is called her
     "backbone": "discriminator on",
     "seed": "seed",
     "dpsims": "dpsims",
+    "commit": "its commit",
     "torch": "torch",
 }
 
