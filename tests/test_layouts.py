@@ -103,27 +103,6 @@ def test_ways_to_unpack_coco(tmp_path, images, labels, instances_from):
     assert data[3, 0]["offsets"][:, instances(3) == 2].abs().max() == 0  # a crowd
 
 
-def test_coco_objects_overlap_and_are_compressed(tmp_path):
-    """The small object lies on the large one, whichever comes first; compressed run lengths are read as well."""
-    from pycocotools import mask
-
-    from dpsims.coco import read_objects
-
-    compressed = mask.encode(np.asfortranarray(np.pad(np.ones((4, 4), np.uint8), ((2, 2), (2, 2)))))
-    annotation = '{{"image_id": 1, "iscrowd": 0, "area": {}, "segmentation": {}}}'
-    small = annotation.format(16, f'{{"size": [8, 8], "counts": "{compressed["counts"].decode()}"}}')
-    large = annotation.format(64, "[[0, 0, 8, 0, 8, 8, 0, 8]]")
-    image = '{"id": 1, "file_name": "a.jpg", "width": 8, "height": 8}'
-    for order in ((small, large), (large, small)):
-        (tmp_path / "x.json").write_text(f'{{"images": [{image}], "annotations": [{", ".join(order)}]}}')
-        ids = np.array(read_objects(tmp_path / "x.json").read("a", (8, 8)))
-        expected = np.ones((8, 8))
-        expected[2:6, 2:6] = 2
-        np.testing.assert_array_equal(ids, expected)
-    with pytest.raises(ValueError, match=r"x.json: a is \(8, 8\), its image is \(9, 8\)"):
-        read_objects(tmp_path / "x.json").read("a", (9, 8))
-
-
 # Offsets under crop, flip and resize --------------------------------------------------------------------------------
 
 
