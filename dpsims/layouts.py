@@ -51,7 +51,7 @@ class Layout:
     Attributes:
         instances: of a root and a split, the instance maps; None where there are none.
         instance_source: where they would be, in words.
-        test: name of the split for testing, if it comes with labels.
+        test: name of the split for testing, if it comes with labels (those of Cityscapes are blank).
     """
 
     images: Files
@@ -185,12 +185,12 @@ LAYOUTS = {
         labels=Files(("gtFine/{split}",), ("_gtFine_labelIds.png",), nested=True),
         instances=_cityscapes_instances,
         instance_source="gtFine/SPLIT/CITY/NAME_gtFine_instanceIds.png",
-        test="test",
     ),
     "coco_stuff": Layout(
-        images=Files(("images/{split}", "{split}"), IMAGE_SUFFIXES),
+        # Both zips hold bare folders called as the split, so images and label maps may have come to lie in one.
+        images=Files(("images/{split}", "{split}"), (".jpg",)),
         # mmsegmentation's converter leaves its own label maps beside the official ones.
-        labels=Files(("stuffthingmaps/{split}", "annotations/{split}"), not_endings=("_labelTrainIds.png",)),
+        labels=Files(("stuffthingmaps/{split}", "annotations/{split}", "{split}"), not_endings=("_labelTrainIds.png",)),
         instances=_coco_instances,
         instance_source="annotations/panoptic_SPLIT.json with panoptic_SPLIT/, or annotations/instances_SPLIT.json",
     ),
