@@ -33,8 +33,8 @@ def _splits(audit: Audit, data: DataConfig) -> str:
         rows.append(
             [
                 split.name,
-                str(split.num_images),
-                str(split.num_labels),
+                str(len(split.images)),
+                str(len(split.labels)),
                 str(len(split.keys)),
                 small if small == large else f"{small} to {large}",
                 f"{split.ignored:.1%}",
