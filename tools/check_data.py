@@ -20,7 +20,14 @@ from dpsims.audit_text import describe_audit, describe_work
 from dpsims.build import build_dataset
 from dpsims.config import TrainConfig
 from dpsims.data import read_image
-from dpsims.estimate import count_work, device_memory, measure_rates
+from dpsims.estimate import (
+    count_work,
+    device_memory,
+    images_at_once,
+    images_that_fit,
+    measure_rates,
+    one_at_a_time,
+)
 from dpsims.labels import LabelSpace, find_label_space, read_label_map
 from dpsims.layouts import find_layout, has_split
 from dpsims.sample import replace, to_uint8
@@ -80,6 +87,8 @@ def run(arguments: argparse.Namespace) -> bool:
     )
     audit = auditor.run(splits)
 
+    for name in ("contact_sheet.png", "preview.png"):
+        (out / name).unlink(missing_ok=True)  # of an earlier run
     print(describe_audit(audit, space, config.data))
     print(f"\n{text}")
     results = {"config": dataclasses.asdict(config), **audit.to_dict(space), "estimate": estimate}
@@ -104,11 +113,14 @@ def run(arguments: argparse.Namespace) -> bool:
 def estimate_training(config: TrainConfig, space: LabelSpace) -> tuple[dict | None, str]:
     """What the training takes, as figures and as text."""
     try:
-        work, rates = count_work(config, space), measure_rates(config)
+        work, rates, memory = count_work(config, space), measure_rates(config), device_memory(config)
+        fitting = images_at_once(config)
+        if work.peak_bytes > memory:
+            fitting = images_that_fit(config, work, count_work(one_at_a_time(config), space), memory)
     except RuntimeError as error:  # a step that depends on what its tensors hold cannot be gone through without
         return None, f"no estimate of memory and time: {error}"
     figures = {**dataclasses.asdict(work), **dataclasses.asdict(rates), "seconds_per_step": rates.seconds(work)}
-    return figures, describe_work(work, rates, config, device_memory(config))
+    return figures, describe_work(work, rates, config, memory, fitting)
 
 
 def contact_sheet(config: TrainConfig, split: SplitAudit, space: LabelSpace) -> Image.Image:
