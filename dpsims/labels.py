@@ -17,6 +17,7 @@ from torch import Tensor
 
 IGNORE_INDEX = 255
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises for broken files
+TRAIN_IDS = "_labelTrainIds.png"  # ends the names of what converters make of label maps: ids of the classes already
 LABEL_SPACES = Path(__file__).parent / "label_spaces"  # tables of official data sets: NAME.json
 
 

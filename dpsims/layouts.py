@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dpsims.coco import read_objects, read_panoptic
 from dpsims.instances import GreenMaps, GreyMaps, InstanceMaps
+from dpsims.labels import TRAIN_IDS
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -218,7 +219,7 @@ LAYOUTS = {
         # Both zips hold bare folders called as the split, so images and label maps may have come to lie in one.
         images=Files(("images/{split}", "{split}"), (".jpg",)),
         # mmsegmentation's converter leaves its own label maps beside the official ones.
-        labels=Files(("stuffthingmaps/{split}", "annotations/{split}", "{split}"), not_endings=("_labelTrainIds.png",)),
+        labels=Files(("stuffthingmaps/{split}", "annotations/{split}", "{split}"), not_endings=(TRAIN_IDS,)),
         instances=_coco_instances,
         instance_source="annotations/panoptic_SPLIT.json with panoptic_SPLIT/, or annotations/instances_SPLIT.json",
         objects=_coco_objects,
