@@ -1,15 +1,20 @@
 """What a run will make, decided before anything is made: the label maps, their samples, the shards, the seeds."""
 
+import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dpsims.labels import TRAIN_IDS
 from dpsims.sample import sample_seed
 
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 SPLITS |= {"test": "test", "testing": "test"}
 HELD_OUT = ("val", "test")
+
+LABEL_IDS = "_labelIds.png"  # ends the names of Cityscapes' label maps, and these those of what lies beside them
+BESIDE_LABEL_IDS = ("_color.png", "_instanceIds.png", "_instanceTrainIds.png", TRAIN_IDS)
 
 MAX_SHARDS, MAX_SHARD_SIZE = 10**5, 10**4  # what five and four digits of a key can count
 
@@ -19,7 +24,7 @@ class LabelFile:
     """A label map on disk.
 
     Attributes:
-        source_key: path under the label folder, without extension, with "/".
+        source_key: path under the label folder, without extension (and Cityscapes' ending), with "/".
         split: train, val or test where the path tells, else None.
         instances: where its instance map is, if there is a folder `instances` beside `labels`.
     """
@@ -45,6 +50,8 @@ class Record:
 def find_label_maps(folder: Path, allow_splits: Collection[str] = ()) -> list[LabelFile]:
     """The label maps (PNG) under a folder, or in `labels/` of a split folder, in the order of their source keys.
 
+    Outside of a split folder, what official data sets have beside a label map is left out (`annotations`).
+
     Args:
         folder: searched recursively, unless it has both `labels/` and `images/` (generic layout).
         allow_splits: held-out splits (val, test) that may be used all the same.
@@ -61,19 +68,22 @@ def find_label_maps(folder: Path, allow_splits: Collection[str] = ()) -> list[La
         raise ValueError(f"--labels {folder} holds the splits {', '.join(inner_splits)}; name one of these folders")
     root = folder / "labels" if is_split_folder(folder) else folder
     instances = root.parent / "instances" if root.name == "labels" and (root.parent / "instances").is_dir() else None
+    files = [file for file in root.rglob("*") if file.suffix.lower() == ".png" and file.is_file()]
+    generic = root.name == "labels" and is_split_folder(root.parent)
     label_files = []
-    for file in root.rglob("*"):
-        if file.suffix.lower() == ".png" and file.is_file():
-            name = file.relative_to(root)
-            source_key = name.with_suffix("").as_posix()
-            label_files.append(LabelFile(source_key, split_of(file), file, instances and instances / name))
+    for file in files if generic else annotations(files):
+        name = file.relative_to(root)
+        source_key = name.with_suffix("").as_posix()
+        if not generic:
+            source_key = re.sub(r"(_gt(Fine|Coarse))?_labelIds$", "", source_key)
+        label_files.append(LabelFile(source_key, split_of(file), file, instances and instances / name))
     label_files.sort(key=lambda label_file: label_file.source_key)
     if not label_files:
         raise FileNotFoundError(f"--labels {folder}: no label maps (*.png) there")
 
     source_key, count = Counter(label_file.source_key for label_file in label_files).most_common(1)[0]
     if count > 1:
-        raise ValueError(f"--labels {folder}: {count} files are called {source_key!r} but for their extension")
+        raise ValueError(f"--labels {folder}: {count} files are called {source_key!r} but for their ending")
     splits = Counter(label_file.split for label_file in label_files)
     for split in HELD_OUT:
         if splits[split] and split not in allow_splits:
@@ -82,6 +92,23 @@ def find_label_maps(folder: Path, allow_splits: Collection[str] = ()) -> list[La
                 f"their path. Images made from them would leak it into training; --allow-split {split} makes them"
             )
     return label_files
+
+
+def annotations(files: Iterable[Path]) -> list[Path]:
+    """What is left of PNGs without those that say the same as another one, in colours, for instances or in other ids.
+
+    Beside X_labelIds.png (Cityscapes) these are X_color.png, X_instanceIds.png and the like; beside X.png (COCO-Stuff)
+    X_labelTrainIds.png.
+    """
+    places = {(file.parent, file.name) for file in files}
+
+    def says_the_same(folder: Path, name: str) -> bool:
+        base, _, _ = name.rpartition("_")
+        if name.endswith(BESIDE_LABEL_IDS) and (folder, base + LABEL_IDS) in places:
+            return True
+        return name.endswith(TRAIN_IDS) and (folder, f"{base}.png") in places
+
+    return [folder / name for folder, name in places if not says_the_same(folder, name)]
 
 
 def is_split_folder(folder: Path) -> bool:

@@ -6,9 +6,9 @@ Label maps are read and images encoded in threads while the generator works; the
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from itertools import groupby, islice
@@ -55,6 +55,7 @@ class Settings:
     Attributes:
         quality: of JPEG or WebP, 1 to 100; None for PNG, which is lossless.
         bf16: run the generator under bfloat16 autocast.
+        raw_to_id: id in the label files → id of the generator or 255; None where the files hold the generator's.
     """
 
     samples_per_map: int = 8
@@ -63,6 +64,7 @@ class Settings:
     image_format: str = "jpg"
     quality: int | None = 95
     bf16: bool = False
+    raw_to_id: Mapping[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.image_format not in IMAGE_FORMATS:
@@ -128,11 +130,8 @@ def synthesize(
 
     files = {label_file.source_key: label_file for label_file in label_files}
     done = sum(stats["planned"] for stats in finished.values())
-    total = sum(len(records) for records in shards)
-    with (
-        ThreadPoolExecutor(threads) as pool,
-        tqdm(total=total, initial=done, unit="img", disable=None if progress else True) as bar,
-    ):
+    bar = tqdm(total=sum(map(len, shards)), initial=done, unit="img", disable=None if progress else True)
+    with ThreadPoolExecutor(threads) as pool, bar:
         factory = Factory(snapshot, settings, files, torch.device(device), batch_size, pool)
         for shard, records in enumerate(shards):
             bar.set_description(f"{len(finished)}/{len(shards)} shards")
@@ -163,16 +162,17 @@ def check_instances(snapshot: Snapshot, label_files: Sequence[LabelFile]) -> Non
 
 def describe(snapshot: Snapshot, label_files: Sequence[LabelFile], settings: Settings) -> dict:
     """All that decides the bytes of the shards, as `shards.json` holds it."""
-    names = json.dumps([(label_file.source_key, label_file.split) for label_file in label_files])
+    names = json.dumps([(file.source_key, file.split) for file in label_files])
+    raw_to_id = settings.raw_to_id and " ".join(f"{raw}:{label}" for raw, label in sorted(settings.raw_to_id.items()))
     plan = {
         **asdict(settings),
+        "raw_to_id": raw_to_id,
         "height": snapshot.height,
         "width": snapshot.width,
         "label_maps": len(label_files),
         "label_names_sha256": hashlib.sha256(names.encode()).hexdigest(),
     }
-    space = snapshot.space.to_meta()
-    return {"label_space": space, "generator_sha256": snapshot.sha256, "plan": plan}
+    return {"label_space": snapshot.space.to_meta(), "generator_sha256": snapshot.sha256, "plan": plan}
 
 
 class Factory:
@@ -194,6 +194,7 @@ class Factory:
     ) -> None:
         self.snapshot, self.settings, self.files = snapshot, settings, files
         self.device, self.batch_size, self.pool = device, batch_size, pool
+        self.space = replace(snapshot.space, raw_to_id=settings.raw_to_id)  # of the label files
 
     def make(self, records: Iterable[Record]) -> Iterator[Sample]:
         """The samples of the records, in their order; all records of a label map follow one another."""
@@ -204,11 +205,10 @@ class Factory:
 
     def prepare(self, records: list[Record]) -> PreparedMap:
         """Read the records' label map, and its instances if the generator takes them, at the generator's size."""
-        source, space = self.files[records[0].source_key], self.snapshot.space
-        size = self.snapshot.height, self.snapshot.width
+        source, size = self.files[records[0].source_key], (self.snapshot.height, self.snapshot.width)
         offsets = None
         try:
-            label_map = read_label_map(source.file, space)
+            label_map = read_label_map(source.file, self.space)
             if self.snapshot.instances:
                 instances = read_instances(source.instances, label_map.shape[::-1])
                 offsets = centre_offsets(np.array(fit(instances, *size, resample=Image.Resampling.NEAREST)))
@@ -223,7 +223,7 @@ class Factory:
             offsets=offsets,
             png=encode_label_png(label_map),
             sha256=hashlib.sha256(label_map.tobytes()).hexdigest(),
-            class_pixels=tuple(pixels[: space.num_classes]),
+            class_pixels=tuple(pixels[: self.space.num_classes]),
             ignored_pixels=pixels[IGNORE_INDEX],
         )
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -18,13 +17,11 @@ from dpsims.audit_result import Audit, Problem, Row, SplitAudit
 from dpsims.data import read_image
 from dpsims.instances import InstanceMaps
 from dpsims.labels import IGNORE_INDEX, UNREADABLE, LabelMapError, LabelSpace, read_label_map
-from dpsims.layouts import find_images, find_instances, find_labels, find_layout
+from dpsims.layouts import SameKey, find_images, find_instances, find_labels, find_layout
 
 CHUNK = 1024  # files that are handed to the threads at once
 CUT = 0.1  # share of an image that the crop may leave out before it is a fault; FAULTS says so in words
 ORIENTATION = 0x0112  # EXIF tag; 1 is upright
-
-T = TypeVar("T")
 
 
 class Auditor:
@@ -60,10 +57,9 @@ class Auditor:
         return Audit(audits, sorted(self.problems.values(), key=lambda problem: problem.order))
 
     def _audit(self, split: str) -> SplitAudit:
-        images = self._find(split, find_images, "folder", {})
-        labels = self._find(split, find_labels, "folder", {})
-        maps = self._find(split, find_instances, self._instance_fault, None)
-        audit = SplitAudit(split, len(images), len(labels), self.space.num_classes)
+        images, labels = self._find(split, find_images), self._find(split, find_labels)
+        maps = self._find_maps(split)
+        audit = SplitAudit(split, images, labels, self.space.num_classes)
         self.digests[split] = {}
         if ("folder", split) in self.problems:
             return audit
@@ -85,12 +81,24 @@ class Auditor:
                 audit.add(row, self._cut(*row.size))
         return audit
 
-    def _find(self, split: str, find: Callable[[Path, str, str], T], kind: str, nothing: T) -> T:
+    def _find(self, split: str, find: Callable[[Path, str, str], dict[str, Path]]) -> dict[str, Path]:
         try:
             return find(self.root, split, self.layout)
+        except SameKey as error:
+            for clash in error.clashes:
+                self._fault("key", split, self._name(clash))
+            return error.files
         except ValueError as error:
-            self._fault(kind, split, self._name(error))
-            return nothing
+            self._fault("folder", split, self._name(error))
+            return {}
+
+    def _find_maps(self, split: str) -> InstanceMaps | None:
+        """What training would read; where it reads none, what is found at no great cost."""
+        try:
+            return find_instances(self.root, split, self.layout, objects=self.instances)
+        except ValueError as error:
+            self._fault(self._instance_fault, split, self._name(error))
+            return None
 
     def _rows(
         self, split: str, images: dict[str, Path], labels: dict[str, Path], maps: InstanceMaps | None
@@ -114,7 +122,7 @@ class Auditor:
         try:
             image = read_image(image_file)
             size, digest = image.size, _digest(image)
-            faults += [(kind, self._name(image_file) + text) for kind, text in self._image_faults(image_file, size)]
+            faults += [(kind, self._name(image_file) + text) for kind, text in self._image_faults(image)]
         except ValueError as error:
             faults.append(("image", self._name(error)))
         try:
@@ -141,9 +149,9 @@ class Auditor:
                 faults.append((self._instance_fault, self._name(error)))
         return Row(key, faults, size, digest, pixels, instance_pixels, num_instances)
 
-    def _image_faults(self, file: Path, size: tuple[int, int]) -> Iterator[tuple[str, str]]:
+    def _image_faults(self, image: Image.Image) -> Iterator[tuple[str, str]]:
         """(kind, what to say after the file's name) of an image that can be read."""
-        orientation = _orientation(file)
+        orientation, size = _orientation(image), image.size
         if orientation != 1:
             yield "turned", f" (orientation {orientation})"
         if size[0] < self.width or size[1] < self.height:
@@ -183,9 +191,8 @@ def _digest(image: Image.Image) -> bytes:
     return content.digest()
 
 
-def _orientation(file: Path) -> int:
+def _orientation(image: Image.Image) -> int:
     try:
-        with Image.open(file) as image:
-            return image.getexif().get(ORIENTATION, 1)
+        return image.getexif().get(ORIENTATION, 1)  # a converted image keeps the EXIF data of its file
     except UNREADABLE:  # the pixels could be read, the EXIF data cannot
         return 1

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -11,6 +12,7 @@ from dpsims.labels import IGNORE_INDEX, LabelSpace
 ERROR, WARNING = "error", "warning"
 FAULTS = {  # kind of fault: whether the audit fails by it, and what it says
     "folder": (ERROR, "folders without what the layout has there"),
+    "key": (ERROR, "files of the same key as another one"),
     "no label": (ERROR, "images without a label map"),
     "no image": (ERROR, "label maps without an image"),
     "image": (ERROR, "images that cannot be used"),
@@ -79,6 +81,7 @@ class SplitAudit:
     """A split in numbers: files found, and sums over the sound pairs among them.
 
     Attributes:
+        images, labels: key → file, of all that were found.
         keys: of the sound pairs, in order.
         pixels, instance_pixels: per id, 255 = ignored.
         with_instances: how many of the pairs have an instance map.
@@ -86,8 +89,8 @@ class SplitAudit:
         best: per class the position in `keys` of the pair that shows most of it; -1 for none.
     """
 
-    def __init__(self, name: str, num_images: int, num_labels: int, num_classes: int) -> None:
-        self.name, self.num_images, self.num_labels, self.num_classes = name, num_images, num_labels, num_classes
+    def __init__(self, name: str, images: dict[str, Path], labels: dict[str, Path], num_classes: int) -> None:
+        self.name, self.images, self.labels, self.num_classes = name, images, labels, num_classes
         self.keys: list[str] = []
         self.pixels, self.instance_pixels = np.zeros(256, np.int64), np.zeros(256, np.int64)
         self.with_instances, self.num_instances = 0, 0
@@ -150,8 +153,8 @@ class SplitAudit:
             for index, name in enumerate(space.classes)
         }
         return {
-            "images": self.num_images,
-            "label_maps": self.num_labels,
+            "images": len(self.images),
+            "label_maps": len(self.labels),
             "sound_pairs": len(self.keys),
             "smallest_width_height": self.smallest,
             "largest_width_height": self.largest,

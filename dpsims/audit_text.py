@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from dpsims.audit_result import ERROR, FAULTS, WARNING, Audit
 from dpsims.config import DataConfig, TrainConfig
-from dpsims.estimate import Rates, Work
+from dpsims.estimate import Rates, Work, images_at_once
 from dpsims.hardware import pick_device, use_bf16
 from dpsims.labels import LabelSpace
 
@@ -33,8 +33,8 @@ def _splits(audit: Audit, data: DataConfig) -> str:
         rows.append(
             [
                 split.name,
-                str(split.num_images),
-                str(split.num_labels),
+                str(len(split.images)),
+                str(len(split.labels)),
                 str(len(split.keys)),
                 small if small == large else f"{small} to {large}",
                 f"{split.ignored:.1%}",
@@ -69,8 +69,12 @@ def _classes(audit: Audit, space: LabelSpace) -> str:
     return f"{heading}\n{_table(rows)}"
 
 
-def describe_work(work: Work, rates: Rates, config: TrainConfig, device_memory: int) -> str:
-    """What a training would take, as an estimate."""
+def describe_work(work: Work, rates: Rates, config: TrainConfig, device_memory: int, fitting: int) -> str:
+    """What a training would take, as an estimate.
+
+    Args:
+        fitting: images at once that the device would hold, if it does not hold as many as `config` has.
+    """
     device = pick_device(config.run.device)
     precision = "bf16" if use_bf16(device, config.run.precision) else "fp32"
     seconds, size = rates.seconds(work), config.run.batch_size
@@ -85,16 +89,17 @@ def describe_work(work: Work, rates: Rates, config: TrainConfig, device_memory: 
         f"estimate, not a measurement: training on {device} in {precision}, run.batch_size={size}",
         f"  parameters  {nets}",
         f"  memory      {peak} of tensors at the peak of a step, {held} of it all the time; the device has {total}",
+        f"              with {images_at_once(config)} images at once; torchrun gives each GPU a share of the batch",
         f"  work        {work.flops / 1e12:.3g} TFLOP and {_size(work.moved_bytes)} read and written, a step",
         f"  time        {seconds:.{1 if seconds >= 10 else 2}f} s a step, {size / seconds:.3g} images/s; "
         f"{_duration(hours)} for run.total_kimg={config.run.total_kimg:g}",
         f"              at {flop_rate:.3g} TFLOP/s and {byte_rate:.3g} GB/s, measured now (an efficiency of "
-        f"{rates.efficiency(work):.2f}); without loading of data",
+        f"{rates.efficiency(work):.2f}); one device, no loading of data",
     ]
     if work.peak_bytes > device_memory:
-        per_image = (work.peak_bytes - work.held_bytes) / size
-        fitting = int((device_memory - work.held_bytes) / per_image)
-        advice = f"about run.batch_size={fitting} would fit" if fitting > 0 else "no batch would fit"
+        advice = f"about run.micro_batch={fitting} would" if fitting else "one image at a time would not, either"
+        if not config.run.activation_checkpointing:
+            advice += "; run.activation_checkpointing=true takes less memory and more time"
         lines.append(f"  warning     this does not fit into the device; {advice}")
     return "\n".join(lines)
 

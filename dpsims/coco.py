@@ -29,7 +29,7 @@ class PanopticMaps:
 
 @dataclass(frozen=True)
 class ObjectMasks:
-    """Instance maps drawn from an image's annotations: a JSON text an image, which workers share at no cost."""
+    """Instance maps drawn from an image's annotations, which are kept as JSON text: a fraction of the memory."""
 
     objects: Mapping[str, bytes]
     source: Path
@@ -45,12 +45,18 @@ class ObjectMasks:
         if (width, height) != size:
             raise ValueError(f"{self.source}: {key} is {(width, height)}, its image is {size} (width, height)")
         ids = np.zeros((height, width), np.int32)
-        for number, outline in enumerate(objects["outlines"], start=1):
-            if isinstance(outline, list):  # polygons of one object
-                outline = mask.merge(mask.frPyObjects(outline, height, width))
-            elif isinstance(outline["counts"], list):  # run lengths, not compressed
-                outline = mask.frPyObjects(outline, height, width)
-            ids[mask.decode(outline) > 0] = number
+        try:
+            for number, outline in enumerate(objects["outlines"], start=1):
+                if isinstance(outline, list):  # polygons of one object, some of which may have no area
+                    polygons = [polygon for polygon in outline if len(polygon) >= 6]
+                    if not polygons:
+                        continue
+                    outline = mask.merge(mask.frPyObjects(polygons, height, width))
+                elif isinstance(outline["counts"], list):  # run lengths, not compressed
+                    outline = mask.frPyObjects(outline, height, width)
+                ids[mask.decode(outline) > 0] = number
+        except Exception as error:  # whatever pycocotools raises for a broken outline
+            raise ValueError(f"{self.source}: an outline of {key} cannot be drawn ({error!r})") from error
         return Image.fromarray(ids)
 
 

@@ -5,14 +5,14 @@ a large matrix product plus the bytes that all operations read and write at the 
 measured here and now. Loading of data, sample grids and what libraries take for themselves are left out.
 """
 
-import os
+import dataclasses
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -21,8 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dpsims.build import build_step
 from dpsims.config import TrainConfig
-from dpsims.gan_step import Batch, GANStep
-from dpsims.hardware import pick_device, use_bf16
+from dpsims.gan_step import Batch, Phase
+from dpsims.hardware import main_memory, pick_device, use_bf16
 from dpsims.labels import LabelSpace
 from dpsims.noise import StepRandom
 from dpsims.recompute import recompute_discriminator, recompute_generator
@@ -34,14 +34,14 @@ COPY_BYTES = {"cpu": 2**26, "cuda": 2**28}  # more than a CPU's allocator recycl
 
 @dataclass(frozen=True)
 class Work:
-    """One step (D, G) of a configuration.
+    """One step (D, G) of a configuration, on one device that does the whole batch.
 
     Attributes:
         trainable, frozen: number of parameters of G, D and the contrastive loss.
         held_bytes: weights, buffers, their average and Adam's moments, there all the time.
         peak_bytes: the most at any time of a step, with gradients, activations and temporaries.
-        flops: of convolutions, matrix products and attention, two per multiply-add.
-        moved_bytes: what all operations read and write.
+        flops: of convolutions, matrix products and attention, two per multiply-add; of the mean step.
+        moved_bytes: what all operations of the mean step read and write.
     """
 
     batch_size: int
@@ -108,7 +108,7 @@ def _owner(tensor: Tensor) -> int:
 
 
 def count_work(config: TrainConfig, space: LabelSpace) -> Work:
-    """Go through one step of `config` on its device and in its precision, at no cost in memory.
+    """Go through a step of `config`, and one with R1, on its device and in its precision, at no cost in memory.
 
     Raises:
         ValueError: an option is wrong.
@@ -130,36 +130,75 @@ def count_work(config: TrainConfig, space: LabelSpace) -> Work:
     with FakeTensorMode(allow_non_fake_inputs=True), ledger:  # shapes, types and devices alone
         for net in nets.values():
             net.to_empty(device=device)
-        parameters = {name: phase.trainable() for name, phase in step.phases().items()}
+        phases = step.phases()
         kept = [torch.empty_like(tensor) for tensor in step.G.state_dict().values()]  # the average
-        kept += [torch.empty_like(p) for net in parameters.values() for p in net for _ in ("m", "v")]  # Adam's moments
+        for phase in phases.values():
+            kept += [torch.empty_like(p) for p in phase.trainable() for _ in ("m", "v")]  # Adam's moments
         held, ledger.moved = ledger.bytes, 0
         if config.run.activation_checkpointing:
             recompute_generator(step.G)
             recompute_discriminator(step.D)
         batch = _batch(config, device)
+        parts = batch.split(config.run.micro_batch or len(batch))
         with counter:
-            for part in batch.split(config.run.micro_batch or len(batch)):
-                _go_through(step, parameters, part, device, bf16)
+            _go_through(phases, parts, device, bf16, penalize=False)
+        flops, moved, r1 = counter.get_total_flops(), ledger.moved, config.loss.r1
+        if r1.weight > 0:  # every so many steps one with the penalty
+            with counter:
+                _go_through(phases, parts, device, bf16, penalize=True)
+            flops += round((counter.get_total_flops() - flops) / r1.every)
+            moved += round((ledger.moved - 2 * moved) / r1.every)
     return Work(
         batch_size=config.run.batch_size,
         trainable=trainable,
         frozen=frozen,
         held_bytes=held,
         peak_bytes=ledger.peak,
-        flops=counter.get_total_flops(),
-        moved_bytes=ledger.moved,
+        flops=flops,
+        moved_bytes=moved,
     )
 
 
 def _go_through(
-    step: GANStep, parameters: dict[str, list[nn.Parameter]], batch: Batch, device: torch.device, bf16: bool
+    phases: dict[str, Phase], parts: Sequence[Batch], device: torch.device, bf16: bool, *, penalize: bool
 ) -> None:
-    for name, loss_of in (("D", step.discriminator_loss), ("G", step.generator_loss)):
-        with parametrize.cached():
-            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                loss, _ = loss_of(batch, StepRandom(seed=0, images_seen=0))
-            loss.backward(inputs=parameters[name])
+    """A step, whose gradients stay, as they do until the next one."""
+    extra = {"D": (penalize,), "G": ()}
+    for name, phase in phases.items():
+        parameters = phase.trainable()
+        for parameter in parameters:
+            parameter.grad = None
+        for part in parts:
+            with parametrize.cached():
+                with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                    loss, _ = phase.loss(part, StepRandom(seed=0, images_seen=0), *extra[name])
+                loss.backward(inputs=parameters)
+
+
+def images_at_once(config: TrainConfig) -> int:
+    return min(config.run.batch_size, config.run.micro_batch or config.run.batch_size)
+
+
+def one_at_a_time(config: TrainConfig) -> TrainConfig:
+    """Of two images: the peak of this step is the least that `run.micro_batch` comes to."""
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, batch_size=2, micro_batch=1))
+
+
+def images_that_fit(config: TrainConfig, work: Work, single: Work, memory: int) -> int:
+    """How many images at once, fewer than `config` has, leave the peak below `memory`; 0 for none.
+
+    Between one image and all, the peak lies below the line through both: in steps of few images weights prevail.
+
+    Args:
+        work: of `config`.
+        single: of `one_at_a_time(config)`.
+    """
+    fewer = images_at_once(config) - 1
+    if fewer == 0 or single.peak_bytes > memory:
+        return 0
+    gradients = 4 * sum(work.trainable.values())  # which wait for a batch's other parts, where there are any
+    slope = (work.peak_bytes + gradients - single.peak_bytes) / fewer
+    return min(1 + int((memory - single.peak_bytes) / slope), fewer)
 
 
 def _batch(config: TrainConfig, device: torch.device) -> Batch:
@@ -199,8 +238,8 @@ def _best_seconds(task: Callable[[], object], device: torch.device) -> float:
 
 
 def device_memory(config: TrainConfig) -> int:
-    """Bytes that the configuration's device has in all."""
+    """Bytes that the configuration's device has, or that this process may take of them."""
     device = pick_device(config.run.device)
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return main_memory()

@@ -1,6 +1,7 @@
-"""What to compute on, and in which precision."""
+"""What to compute on, in which precision, and in how much memory."""
 
 import os
+from pathlib import Path
 
 import torch
 
@@ -42,3 +43,32 @@ def use_bf16(device: torch.device, precision: str) -> bool:
         capabilities = getattr(torch.cpu, "get_capabilities", dict)()
         native = capabilities.get("amx_bf16", False) or capabilities.get("avx512_bf16", False)
     return precision == "bf16" or (precision == "auto" and native)
+
+
+def main_memory(groups_of_process: Path = Path("/proc/self/cgroup"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that this process may take: all that the machine has, or what its container is allowed (cgroups 1 or 2).
+
+    A file that is not there, cannot be read or holds no number sets no limit.
+    """
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for line in _read(groups_of_process).splitlines():
+        _, controllers, path = line.split(":", 2) if line.count(":") > 1 else ("", "none", "")
+        if controllers == "":
+            root, name = cgroups, "memory.max"
+        elif "memory" in controllers.split(","):
+            root, name = cgroups / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        group = Path(path.lstrip("/"))
+        for place in (group, *group.parents):  # the limit of each counts; a container may see itself as the root
+            limit = _read(root / place / name).strip()
+            if limit.isdecimal() and int(limit) > 0:  # else "max", or nothing that we know
+                limits.append(int(limit))
+    return min(limits)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(errors="replace")
+    except (OSError, ValueError):  # the second of a path with a zero byte
+        return ""

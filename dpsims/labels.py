@@ -5,6 +5,7 @@ A label map is (H, W) uint8 with ids 0..C-1 and 255 = ignore. Ids are mapped her
 
 import io
 import json
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 IGNORE_INDEX = 255
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises for broken files
+TRAIN_IDS = "_labelTrainIds.png"  # ends the names of what converters make of label maps: ids of the classes already
 LABEL_SPACES = Path(__file__).parent / "label_spaces"  # tables of official data sets: NAME.json
 
 
@@ -29,6 +31,28 @@ def default_palette(num_classes: int) -> tuple[tuple[int, int, int], ...]:
                 rgb[channel] |= ((label >> (3 * bit + channel)) & 1) << (7 - bit)
         colours.append(tuple(rgb))
     return tuple(colours)
+
+
+def _is_colour(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(_is_id(channel) for channel in value)
+
+
+def _is_id(value: object) -> bool:
+    return type(value) is int and 0 <= value <= 255
+
+
+def _raw_to_id(meta: dict, classes: list[str]) -> dict[int, int] | None:
+    """What `raw_to_id`, or else `ignore_index`, says of the ids in the files."""
+    table, ignore = meta.get("raw_to_id"), meta.get("ignore_index", IGNORE_INDEX)
+    if table is not None:
+        if not isinstance(table, dict) or not all(raw.isdecimal() and _is_id(label) for raw, label in table.items()):
+            raise ValueError(f'`raw_to_id` is an object of ids such as {{"7": 0}}, not {reprlib.repr(table)}')
+        return {int(raw): label for raw, label in table.items()}
+    if not _is_id(ignore):
+        raise ValueError(f"`ignore_index` is a number of 0 to 255, not {ignore!r}")
+    if ignore < len(classes):
+        raise ValueError(f"ignore_index {ignore} is also the id of class {classes[ignore]!r}")
+    return None if ignore == IGNORE_INDEX else {**{label: label for label in range(len(classes))}, ignore: IGNORE_INDEX}
 
 
 class LabelMapError(ValueError):
@@ -72,20 +96,24 @@ class LabelSpace:
         return len(self.classes)
 
     @classmethod
-    def from_meta(cls, meta: dict, source: str = "meta.json") -> "LabelSpace":
-        """From the keys `classes`, `palette`, and `ignore_index` or `raw_to_id`, of a data set's `meta.json`."""
-        if not meta.get("classes"):
+    def from_meta(cls, meta: object, source: str = "meta.json") -> "LabelSpace":
+        """From the keys `classes`, `palette`, and `ignore_index` or `raw_to_id`, of a data set's `meta.json`.
+
+        Raises:
+            ValueError: it holds something else; the message names `source`.
+        """
+        if not isinstance(meta, dict) or not meta.get("classes"):
             raise ValueError(f"{source} names no `classes`")
-        classes = tuple(meta["classes"])
-        palette = tuple(tuple(colour) for colour in meta.get("palette") or default_palette(len(classes)))
-        if "raw_to_id" in meta:
-            return cls(classes, palette, {int(raw): label for raw, label in meta["raw_to_id"].items()})
-        ignore = meta.get("ignore_index", IGNORE_INDEX)
-        if ignore < len(classes):
-            raise ValueError(f"{source}: ignore_index {ignore} is also the id of class {classes[ignore]!r}")
-        if ignore == IGNORE_INDEX:
-            return cls(classes, palette)
-        return cls(classes, palette, {**{label: label for label in range(len(classes))}, ignore: IGNORE_INDEX})
+        names, colours = meta["classes"], meta.get("palette")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"{source}: `classes` is a list of names, not {reprlib.repr(names)}")
+        if colours is not None and not (isinstance(colours, list) and all(map(_is_colour, colours))):
+            raise ValueError(f"{source}: `palette` is a list of [R, G, B] of 0 to 255, not {reprlib.repr(colours)}")
+        palette = default_palette(len(names)) if colours is None else tuple(tuple(colour) for colour in colours)
+        try:
+            return cls(tuple(names), palette, _raw_to_id(meta, names))
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
 
     def to_meta(self) -> dict:
         """The inverse of `from_meta` for label maps that hold our ids (which everything we write does)."""
@@ -140,7 +168,7 @@ def load_label_space(meta_file: Path) -> LabelSpace:
     """The label space that a JSON file describes (`LabelSpace.from_meta`)."""
     try:
         meta = json.loads(meta_file.read_text())
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no JSON, or no text
         raise ValueError(f"{meta_file} is not JSON: {error}") from None
     return LabelSpace.from_meta(meta, source=str(meta_file))
 
@@ -150,11 +178,13 @@ def read_label_map(file: Path | bytes, space: LabelSpace, source: str | None = N
     source = source or str(file)
     try:
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
-            mode, raw = image.mode, np.array(image)
+            mode, stored, raw = image.mode, image.tile and image.tile[0][3], np.array(image)
     except UNREADABLE as error:
         raise LabelMapError("unreadable", f"label map cannot be read ({error}): {source}") from error
     if mode not in ("L", "P"):
         raise LabelMapError("mode", f"a label map is an 8-bit PNG of mode L or P, not {mode!r}: {source}")
+    if stored in ("L;2", "L;4"):  # Pillow spreads such greys over 0..255, and the ids with them
+        raise LabelMapError("mode", f"a grey label map has 8 bits a pixel, not {stored[-1]}: {source}")
     return space.from_raw(raw, source)
 
 

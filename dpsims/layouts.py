@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dpsims.coco import read_objects, read_panoptic
 from dpsims.instances import GreenMaps, GreyMaps, InstanceMaps
+from dpsims.labels import TRAIN_IDS
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -21,6 +22,15 @@ class Pair:
     key: str
     image: Path
     label: Path
+
+
+class SameKey(ValueError):
+    """Files of one kind that have one key. `clashes` names both of each pair, `files` is what remains without them."""
+
+    def __init__(self, clashes: list[str], files: dict[str, Path]) -> None:
+        more = f" (and {len(clashes) - 1} more)" if len(clashes) > 1 else ""
+        super().__init__(f"two files with one key, {clashes[0]}{more}")
+        self.clashes, self.files = clashes, files
 
 
 @dataclass(frozen=True)
@@ -51,13 +61,15 @@ class Layout:
     Attributes:
         instances: of a root and a split, the instance maps; None where there are none.
         instance_source: where they would be, in words.
-        test: name of the split for testing, if it comes with labels.
+        objects: what to draw instance maps from where there are none; slow to read.
+        test: name of the split for testing, if it comes with labels (those of Cityscapes are blank).
     """
 
     images: Files
     labels: Files
     instances: Callable[[Path, str], InstanceMaps | None]
     instance_source: str
+    objects: Callable[[Path, str], InstanceMaps | None] | None = None
     test: str | None = None
 
 
@@ -77,9 +89,17 @@ def find_labels(root: Path, split: str, layout: str = "generic") -> dict[str, Pa
     return _find(root, split, find_layout(layout).labels, f"label maps of the layout {layout}")
 
 
-def find_instances(root: Path, split: str, layout: str = "generic") -> InstanceMaps | None:
-    """The instance maps of a split; None where the data set has none."""
-    return find_layout(layout).instances(root, split)
+def find_instances(root: Path, split: str, layout: str = "generic", *, objects: bool = True) -> InstanceMaps | None:
+    """The instance maps of a split; None where the data set has none.
+
+    Args:
+        objects: also take what instance maps can be drawn from, which takes a minute to read for all of COCO.
+    """
+    found = find_layout(layout)
+    maps = found.instances(root, split)
+    if maps is None and objects and found.objects is not None:
+        maps = found.objects(root, split)
+    return maps
 
 
 def has_split(root: Path, split: str, layout: str = "generic") -> bool:
@@ -110,19 +130,24 @@ def _find(root: Path, split: str, files: Files, what: str) -> dict[str, Path]:
 
 def _scan(folder: Path, files: Files) -> dict[str, Path]:
     found: dict[str, Path] = {}
+    clashes: list[str] = []
     folders = [folder]
     if files.nested:
         with os.scandir(folder) as entries:
-            folders = [folder / entry.name for entry in entries if entry.is_dir()]
+            folders = sorted(folder / entry.name for entry in entries if entry.is_dir())
     for inner in folders:
-        for name in os.listdir(inner):
+        for name in sorted(os.listdir(inner)):
             key = _key(name, files)
             if key is None:
                 continue
             if key in found:
-                raise ValueError(f"two files with one key, {key!r}: {found[key]} and {inner / name}")
-            found[key] = inner / name
-    return dict(sorted(found.items()))
+                clashes.append(f"{key!r}: {found[key]} and {inner / name}")
+            else:
+                found[key] = inner / name
+    found = dict(sorted(found.items()))
+    if clashes:
+        raise SameKey(clashes, found)
+    return found
 
 
 def _key(name: str, files: Files) -> str | None:
@@ -157,11 +182,15 @@ def _cityscapes_instances(root: Path, split: str) -> InstanceMaps | None:
 
 
 def _coco_instances(root: Path, split: str) -> InstanceMaps | None:
-    """Panoptic annotations, which do not overlap, or else object annotations."""
+    """Panoptic annotations, which do not overlap."""
     files = Files((f"annotations/panoptic_{split}",))
     folder, panoptic = files.folder(root, split), root / "annotations" / f"panoptic_{split}.json"
     if folder and panoptic.is_file():
         return read_panoptic(panoptic, _scan(folder, files))
+    return None
+
+
+def _coco_objects(root: Path, split: str) -> InstanceMaps | None:
     objects = root / "annotations" / f"instances_{split}.json"
     return read_objects(objects) if objects.is_file() else None
 
@@ -185,13 +214,14 @@ LAYOUTS = {
         labels=Files(("gtFine/{split}",), ("_gtFine_labelIds.png",), nested=True),
         instances=_cityscapes_instances,
         instance_source="gtFine/SPLIT/CITY/NAME_gtFine_instanceIds.png",
-        test="test",
     ),
     "coco_stuff": Layout(
-        images=Files(("images/{split}", "{split}"), IMAGE_SUFFIXES),
+        # Both zips hold bare folders called as the split, so images and label maps may have come to lie in one.
+        images=Files(("images/{split}", "{split}"), (".jpg",)),
         # mmsegmentation's converter leaves its own label maps beside the official ones.
-        labels=Files(("stuffthingmaps/{split}", "annotations/{split}"), not_endings=("_labelTrainIds.png",)),
+        labels=Files(("stuffthingmaps/{split}", "annotations/{split}", "{split}"), not_endings=(TRAIN_IDS,)),
         instances=_coco_instances,
         instance_source="annotations/panoptic_SPLIT.json with panoptic_SPLIT/, or annotations/instances_SPLIT.json",
+        objects=_coco_objects,
     ),
 }

@@ -44,6 +44,11 @@ def no_image(root: Path) -> Fault:
     return "no image", "val", ("val/labels/val1.png",)
 
 
+def same_key(root: Path) -> Fault:
+    shutil.copy(root / "train/images/train0.png", root / "train/images/train0.jpg")
+    return "key", "train", ("'train0': train/images/train0.jpg and train/images/train0.png",)
+
+
 def other_size(root: Path) -> Fault:
     Image.new("L", (WIDTH, HEIGHT + 1)).save(root / "train/labels/train2.png")
     return "size", "train", ("train/labels/train2.png is 60x41", "its image 60x40")
@@ -105,5 +110,5 @@ def no_folder(root: Path) -> Fault:
 
 ERRORS: list[Callable[[Path], Fault]] = [
     no_label, no_image, other_size, foreign_id, shared_image, deep_label, coloured_label, broken_image, broken_label,
-    deep_image, no_instances, coloured_instances, no_folder,
+    deep_image, no_instances, coloured_instances, same_key, no_folder,
 ]  # fmt: skip

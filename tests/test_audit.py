@@ -1,9 +1,10 @@
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from faulty_data import ERRORS, HEIGHT, WIDTH, make_sound
+from faulty_data import ERRORS, HEIGHT, WIDTH, make_sound, same_key
 from official_layouts import make_ade20k, make_cityscapes, make_coco_stuff
 from PIL import Image
 
@@ -32,7 +33,7 @@ def test_a_sound_data_set_by_hand(root):
     found = audit(root)
     assert found.passed and not found.problems
     train, val = found.splits
-    assert (train.num_images, train.num_labels, len(train.keys), len(val.keys)) == (8, 8, 8, 4)
+    assert (len(train.images), len(train.labels), len(train.keys), len(val.keys)) == (8, 8, 8, 4)
     # Of 2400 pixels 60 are ignored; sky has 19 rows, the ground 20 but for 4x10 pixels of thing.
     assert train.ignored == 60 / 2400
     np.testing.assert_allclose(train.class_share, [1140 / 2340, 1160 / 2340, 40 / 2340])
@@ -61,6 +62,45 @@ def test_one_bad_file_leaves_the_others_counted(root):
     assert train.pixels.sum() == 6 * HEIGHT * WIDTH
 
 
+def test_a_split_with_two_files_of_one_key_is_audited_all_the_same(root):
+    same_key(root)
+    (root / "train/labels/train5.png").unlink()
+    found = audit(root)
+    assert counts(found) == {("key", "train"): 1, ("no label", "train"): 1}
+    assert len(found.splits[0].keys) == 7
+
+
+def test_a_file_is_opened_once(root, monkeypatch):
+    opened = Counter()
+    original = Image.open
+    monkeypatch.setattr(Image, "open", lambda file, *rest: opened.update([file]) or original(file, *rest))
+    audit(root)
+    assert len(opened) == 12 * 3 and set(opened.values()) == {1}
+
+
+def test_object_annotations_are_read_only_for_instances(tmp_path):
+    root = make_coco_stuff(tmp_path, instances_from="objects")
+    for split in ("train2017", "val2017"):
+        (root / f"annotations/instances_{split}.json").write_text("no JSON")
+    frame = dict(layout="coco_stuff", height=64, width=96)
+    found = audit(root, ("train2017", "val2017"), instances=False, **frame)
+    assert found.passed and counts(found).keys() == {("unseen", "train2017")}
+    found = audit(root, ("train2017", "val2017"), instances=True, **frame)
+    assert {("instances", "train2017"), ("instances", "val2017")} < counts(found).keys()
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_an_orientation_is_read_from_either_format(root, ending):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.open(root / "val/images/val0.png")
+    (root / "val/images/val0.png").unlink()
+    image.save(root / f"val/images/val0.{ending}", exif=exif)
+    found = audit(root)
+    assert counts(found) == {("turned", "val"): 1}
+    assert found.problems[0].examples == [f"val/images/val0.{ending} (orientation 6)"]
+
+
 def test_without_instances_their_faults_are_warnings(root):
     (root / "train/instances/train0.png").unlink()
     shutil.rmtree(root / "val/instances")
@@ -77,16 +117,12 @@ def test_warnings(root):
     for file in (root / "train/labels").iterdir():  # nobody holds class 2 any more
         label_map = np.array(Image.open(file))
         Image.fromarray(np.where(label_map == 2, 1, label_map)).save(file)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.open(root / "val/images/val0.png").save(root / "val/images/val0.png", exif=exif)
     for folder in ("images", "labels", "instances"):
         (root / "train" / folder / "train3.png").rename(root / "train" / folder / "val0.png")
     found = audit(root)
     assert found.passed
     assert counts(found) == {
         ("ignored", "train"): 1,
-        ("turned", "val"): 1,
         ("twice", "train"): 1,
         ("name", "val"): 1,
         ("unseen", "train"): 1,
@@ -94,7 +130,6 @@ def test_warnings(root):
     examples = {problem.kind: problem.examples for problem in found.problems}
     assert examples["unseen"] == ["thing"] and examples["twice"] == ["train2 is train1"]
     assert examples["name"] == ["val0 (also in train)"]
-    assert examples["turned"] == ["val/images/val0.png (orientation 6)"]
 
 
 def test_small_and_cut_images_by_hand(root):

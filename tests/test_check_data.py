@@ -58,8 +58,11 @@ def test_every_error_is_named_and_the_status_is_1(tool, tmp_path, monkeypatch, c
     root = make_sound(tmp_path / "data")
     faults = [spoil(root) for spoil in ERRORS if spoil is not no_folder]  # which would hide the other ones of its split
     out = tmp_path / "out"
+    out.mkdir()
+    (out / "preview.png").write_text("of an earlier run")
     code, text, _ = run(tool, monkeypatch, capsys, f"data.root={root}", *TINY, *FRAME, "--out", str(out), "--preview")
-    assert code == 1 and "no preview" in text and not (out / "preview.png").exists()
+    assert code == 1 and "exit status 1: errors in train, val (training reads train and val)" in text
+    assert "no preview" in text and not (out / "preview.png").exists()
     results = json.loads((out / "audit.json").read_text())
     found = Counter()
     for problem in results["problems"]:

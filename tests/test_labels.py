@@ -1,11 +1,21 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from dpsims.labels import LabelSpace, default_palette, encode_label_png, onehot, read_label_map
+from dpsims.labels import (
+    LabelMapError,
+    LabelSpace,
+    default_palette,
+    encode_label_png,
+    load_label_space,
+    onehot,
+    read_label_map,
+)
 
 SPACE = LabelSpace(("a", "b"), ((255, 0, 0), (0, 255, 0)))
 
@@ -45,6 +55,25 @@ def test_a_wrong_label_map_is_named(array, message):
         read_label_map(png(array), SPACE, "photo.png")
 
 
+def packed_png(bits: int, colour_type: int) -> bytes:
+    """Two pixels, 1 and 0, of a few bits each; colour type 0 is grey, 3 is indices into a palette."""
+    chunks = {b"IHDR": struct.pack(">IIBBBBB", 2, 1, bits, colour_type, 0, 0, 0)}
+    if colour_type == 3:
+        chunks[b"PLTE"] = bytes(6)
+    chunks |= {b"IDAT": zlib.compress(bytes([0, 1 << 8 - bits])), b"IEND": b""}
+    parts = [struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks.items()]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_greys_of_few_bits_are_refused_and_indices_of_few_bits_are_ids(bits):
+    """Pillow reads grey 1 of 4 bits as 17, of 2 bits as 85."""
+    np.testing.assert_array_equal(read_label_map(packed_png(bits, 3), SPACE, "x"), [[1, 0]])
+    with pytest.raises(LabelMapError, match="(8 bits a pixel, not [24]|mode L or P, not '1'): photo.png") as error:
+        read_label_map(packed_png(bits, 0), SPACE, "photo.png")
+    assert error.value.kind == "mode"
+
+
 def test_a_file_that_is_no_image_is_named():
     with pytest.raises(ValueError, match=r"cannot be read .*: photo.png"):
         read_label_map(b"not a png", SPACE, "photo.png")
@@ -73,6 +102,34 @@ def test_meta_round_trip_and_faults():
         LabelSpace(("a", "a"), SPACE.palette)
     with pytest.raises(ValueError, match="1 to 255 classes, not 256"):
         LabelSpace(tuple(str(i) for i in range(256)), default_palette(256))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1, 2]", "names no `classes`"),
+        ('{"classes": []}', "names no `classes`"),
+        ('{"classes": "road"}', "`classes` is a list of names, not 'road'"),
+        ('{"classes": ["a", 2]}', "`classes` is a list of names, not"),
+        ('{"classes": ["a", "b"], "palette": 5}', "`palette` is a list of .*, not 5"),
+        ('{"classes": ["a", "b"], "palette": [[1, 2], [3, 4]]}', "`palette` is a list of"),
+        ('{"classes": ["a", "b"], "palette": [[1, 2, 256], [3, 4, 5]]}', "`palette` is a list of"),
+        ('{"classes": ["a", "b"], "palette": [[1, 2, 3]]}', "palette has 1 colours for 2 classes"),
+        ('{"classes": ["a", "b"], "ignore_index": "255"}', "`ignore_index` is a number of 0 to 255, not '255'"),
+        ('{"classes": ["a", "b"], "ignore_index": -1}', "`ignore_index` is a number of 0 to 255, not -1"),
+        ('{"classes": ["a", "b"], "raw_to_id": [0, 1]}', "`raw_to_id` is an object of ids"),
+        ('{"classes": ["a", "b"], "raw_to_id": {"x": 0}}', "`raw_to_id` is an object of ids"),
+        ('{"classes": ["a", "b"], "raw_to_id": {"3": "0"}}', "`raw_to_id` is an object of ids"),
+        ('{"classes": ["a", "b"], "raw_to_id": {"300": 0}}', "raw ids are 0 to 255, not 300"),
+        ('{"classes": ["a", "b"], "raw_to_id": {"3": 2}}', "raw id 3 maps to 2, but there are 2 classes"),
+        ('{"classes": ', "is not JSON"),
+    ],
+)
+def test_a_malformed_meta_file_is_named(text, message, tmp_path):
+    file = tmp_path / "meta.json"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=f"^{file}.*{message}"):
+        load_label_space(file)
 
 
 def test_onehot_of_an_ignored_pixel_is_zero():

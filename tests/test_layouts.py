@@ -90,7 +90,7 @@ def test_all_labels_of_cityscapes(tmp_path):
 
 
 @pytest.mark.parametrize("images", ["", "images/"])
-@pytest.mark.parametrize("labels", ["annotations/", "stuffthingmaps/"])
+@pytest.mark.parametrize("labels", ["annotations/", "stuffthingmaps/", ""])
 @pytest.mark.parametrize("instances_from", ["panoptic", "objects", "both"])
 def test_ways_to_unpack_coco(tmp_path, images, labels, instances_from):
     root = make_coco_stuff(tmp_path, images=images, labels=labels, instances_from=instances_from)
@@ -99,29 +99,9 @@ def test_ways_to_unpack_coco(tmp_path, images, labels, instances_from):
     )
     data = dataset(root, "coco_stuff")
     assert len(data) == COUNTS["train"]
+    assert {(pair.image.suffix, pair.label.suffix) for pair in data.pairs} == {(".jpg", ".png")}
     np.testing.assert_allclose(data[1, 0]["offsets"], centre_offsets(instances(1)))
     assert data[3, 0]["offsets"][:, instances(3) == 2].abs().max() == 0  # a crowd
-
-
-def test_coco_objects_overlap_and_are_compressed(tmp_path):
-    """The small object lies on the large one, whichever comes first; compressed run lengths are read as well."""
-    from pycocotools import mask
-
-    from dpsims.coco import read_objects
-
-    compressed = mask.encode(np.asfortranarray(np.pad(np.ones((4, 4), np.uint8), ((2, 2), (2, 2)))))
-    annotation = '{{"image_id": 1, "iscrowd": 0, "area": {}, "segmentation": {}}}'
-    small = annotation.format(16, f'{{"size": [8, 8], "counts": "{compressed["counts"].decode()}"}}')
-    large = annotation.format(64, "[[0, 0, 8, 0, 8, 8, 0, 8]]")
-    image = '{"id": 1, "file_name": "a.jpg", "width": 8, "height": 8}'
-    for order in ((small, large), (large, small)):
-        (tmp_path / "x.json").write_text(f'{{"images": [{image}], "annotations": [{", ".join(order)}]}}')
-        ids = np.array(read_objects(tmp_path / "x.json").read("a", (8, 8)))
-        expected = np.ones((8, 8))
-        expected[2:6, 2:6] = 2
-        np.testing.assert_array_equal(ids, expected)
-    with pytest.raises(ValueError, match=r"x.json: a is \(8, 8\), its image is \(9, 8\)"):
-        read_objects(tmp_path / "x.json").read("a", (9, 8))
 
 
 # Offsets under crop, flip and resize --------------------------------------------------------------------------------
@@ -234,22 +214,23 @@ def test_coco_ids_are_those_of_mmsegmentations_converter():
     check_all_raw_ids(find_label_space("coco_stuff", Path("unused")), theirs)
 
 
-# id, name and trainId of cityscapesscripts/helpers/labels.py; the licence plate, -1, is 255 in a byte.
+# id, name and trainId of cityscapesscripts/helpers/labels.py; the licence plate has -1, which is drawn into no file.
 CITYSCAPES = """
 0 unlabeled 255, 1 ego vehicle 255, 2 rectification border 255, 3 out of roi 255, 4 static 255, 5 dynamic 255,
 6 ground 255, 7 road 0, 8 sidewalk 1, 9 parking 255, 10 rail track 255, 11 building 2, 12 wall 3, 13 fence 4,
 14 guard rail 255, 15 bridge 255, 16 tunnel 255, 17 pole 5, 18 polegroup 255, 19 traffic light 6, 20 traffic sign 7,
 21 vegetation 8, 22 terrain 9, 23 sky 10, 24 person 11, 25 rider 12, 26 car 13, 27 truck 14, 28 bus 15,
-29 caravan 255, 30 trailer 255, 31 train 16, 32 motorcycle 17, 33 bicycle 18, 255 license plate 255"""
+29 caravan 255, 30 trailer 255, 31 train 16, 32 motorcycle 17, 33 bicycle 18"""
 
 
 def test_cityscapes_ids_are_those_of_its_scripts():
     rows = [row.split() for row in CITYSCAPES.split(",")]
     names = {int(first): " ".join(middle) for first, *middle, _ in rows}
     train_ids = {int(first): int(last) for first, *_, last in rows}
+    train_ids[255] = 255
     check_all_raw_ids(find_label_space("cityscapes", Path("unused")), {raw: train_ids.get(raw) for raw in range(256)})
     everything = find_label_space("cityscapes_all", Path("unused"))
-    assert list(everything.classes) == list(names.values())
+    assert list(everything.classes) == [*names.values(), "unknown"]
     check_all_raw_ids(everything, {raw: raw if raw < 34 else {255: 34}.get(raw) for raw in range(256)})
     nineteen = find_label_space("cityscapes", Path("unused"))
     colours = dict(zip(nineteen.classes, nineteen.palette, strict=True))
@@ -330,6 +311,11 @@ def test_hidden_files_are_left_alone_and_no_file_is_asked_for_its_size(layout, t
     calls.clear()
     assert len(find_pairs(tmp_path, split, layout)) == 50
     assert len(calls) == few
+
+
+def test_the_test_splits_of_the_official_ones_have_no_true_labels():
+    """Those of Cityscapes are blank, the others come without."""
+    assert [name for name, layout in LAYOUTS.items() if layout.test is not None] == ["generic"]
 
 
 def kinds(layout: str) -> dict:

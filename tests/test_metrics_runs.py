@@ -44,6 +44,17 @@ def test_a_place_is_what_the_runs_say_and_what_is_asked_for_comes_first(tmp_path
     assert find_place([without], root="my/own").split == "val"
 
 
+def test_a_meta_json_tells_the_ids_of_other_data_than_the_runs(tmp_path):
+    """Raw ids of ADE20K in the generic layout were trained on; ids of its classes are measured on."""
+    run = configured(tmp_path / "run", label_space="ade20k")
+    (tmp_path / "mine").mkdir()
+    assert find_place([run], root=str(tmp_path / "mine")).label_space == "ade20k"
+    (tmp_path / "mine" / "meta.json").write_text("{}")
+    assert find_place([run], root=str(tmp_path / "mine")).label_space is None
+    assert find_place([run], root=str(tmp_path / "mine"), label_space="coco_stuff").label_space == "coco_stuff"
+    assert find_place([run]).label_space == "ade20k"  # as it was trained
+
+
 def test_runs_of_different_data_are_refused(tmp_path):
     runs = [configured(tmp_path / name, val_split=name) for name in ("day", "night")]
     with pytest.raises(ValueError, match="--split is needed, as the runs were trained with different ones: day, night"):

@@ -1,5 +1,7 @@
 """The shipped configs build, their kinds differ in the training set alone, and wrong data is named."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from mmseg.utils import register_all_modules
 from mmseg_data import write_data_set, write_shards
 
 from augment.mmseg.backbone import EfficientNetLite0
-from augment.mmseg.config import check_data, load_config, parse_options
+from augment.mmseg.config import check_data, datasets_of, load_config, parse_options
 from augment.mmseg.sampler import RatioSampler
 from dpsims.labels import LabelSpace
 from dpsims.pretrained import efficientnet_lite0_weights
@@ -149,6 +151,19 @@ def test_other_classes_are_an_error(data):
         check_data(load_config(REAL, data_root=data["streets"][0]))
     with pytest.raises(ValueError, match=r"shards in .* have the classes"):
         check_data(load_config(MIXED, data_root=data["camvid"][0], shards=data["streets"][1]))
+
+
+def test_label_maps_in_other_ids_are_an_error(tmp_path, data):
+    """mmseg would read them as they are."""
+    root = shutil.copytree(data["camvid"][0], tmp_path / "camvid")
+    meta = json.loads((root / "meta.json").read_text())
+    (root / "meta.json").write_text(json.dumps(meta | {"ignore_index": 200}))
+    with pytest.raises(ValueError, match="ignore_index is 255"):
+        check_data(load_config(REAL, data_root=root))
+    cfg = load_config(MIXED, data_root=data["camvid"][0], shards=data["camvid"][1])
+    next(part for part in datasets_of(cfg, "train_dataloader") if "shards" in part).reduce_zero_label = True
+    with pytest.raises(ValueError, match="reduce_zero_label=True would shift"):
+        check_data(cfg)
 
 
 def test_missing_data_is_named(tmp_path, data):

@@ -113,6 +113,14 @@ def test_other_classes_are_refused(shards):
         ShardSegDataset(str(shards[0]), metainfo=metainfo)
 
 
+def test_a_shift_of_the_ids_is_refused(shards):
+    with pytest.raises(ValueError, match="reduce_zero_label=True would shift the ids of the shards in .*shards"):
+        ShardSegDataset(str(shards[0]), reduce_zero_label=True, pipeline=LOAD)
+    dataset = ShardSegDataset(str(shards[0]), pipeline=[{"type": "LoadAnnotations", "reduce_zero_label": True}])
+    with pytest.raises(AssertionError, match="reduce_zero_label"):  # mmseg's own
+        dataset[0]
+
+
 def test_a_folder_without_shards_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=str(tmp_path)):
         ShardSegDataset(str(tmp_path))

@@ -75,6 +75,47 @@ def test_a_split_folder_gives_its_label_maps_alone(tmp_path):
     assert find_label_maps(split / "labels") == find_label_maps(split)
 
 
+def test_of_cityscapes_files_only_the_label_maps_are_taken(tmp_path):
+    folder = tmp_path / "gtFine" / "train"
+    for city, number in (("aachen", 0), ("aachen", 1), ("ulm", 0)):
+        kinds = (
+            "labelIds.png",
+            "color.png",
+            "instanceIds.png",
+            "labelTrainIds.png",
+            "instanceTrainIds.png",
+            "poly.json",
+        )
+        touch(*(folder / city / f"{city}_{number:06d}_000019_gtFine_{kind}" for kind in kinds))
+    found = find_label_maps(folder)
+    keys = ["aachen/aachen_000000_000019", "aachen/aachen_000001_000019", "ulm/ulm_000000_000019"]
+    assert [f.source_key for f in found] == keys
+    assert [f.file for f in found] == [folder / f"{key}_gtFine_labelIds.png" for key in keys]
+    assert {f.split for f in found} == {"train"}
+    touch(folder / "aachen" / "aachen_000000_000019_gtFine_mine.png")  # of no kind that is known: not passed over
+    assert len(find_label_maps(folder)) == 4
+    touch(folder / "aachen" / "aachen_000000_000019_gtCoarse_labelIds.png")
+    with pytest.raises(ValueError, match="2 files are called 'aachen/aachen_000000_000019'"):
+        find_label_maps(folder)
+
+
+def test_of_cocos_files_those_beside_their_converted_ones_are_taken(tmp_path):
+    folder = tmp_path / "train2017"
+    touch(folder / "1.png", folder / "1.jpg", folder / "1_labelTrainIds.png", folder / "lone_labelTrainIds.png")
+    touch(folder / "_labelTrainIds.png")
+    keys = ["1", "_labelTrainIds", "lone_labelTrainIds"]
+    assert [f.source_key for f in find_label_maps(folder)] == keys
+
+
+def test_in_the_generic_layout_names_mean_nothing(tmp_path):
+    touch(tmp_path / "train" / "images" / "x.png")
+    names = ["a_color.png", "a_gtFine_labelIds.png", "a_gtFine_labelTrainIds.png", "a_labelIds.png"]
+    touch(*(tmp_path / "train" / "labels" / name for name in names))
+    for folder in (tmp_path / "train", tmp_path / "train" / "labels"):
+        assert [f.file.name for f in find_label_maps(folder)] == names
+        assert [f"{f.source_key}.png" for f in find_label_maps(folder)] == names  # as their images are called
+
+
 def test_the_root_of_a_data_set_is_refused_with_its_splits(tmp_path):
     for split in ("train", "test"):
         touch(tmp_path / split / "labels" / "x.png", tmp_path / split / "images" / "x.jpg")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +194,40 @@ def test_another_plan_is_refused_with_what_changed(labels, tmp_path):
     with pytest.raises(ValueError, match="label_names_sha256"):
         make(labels, tmp_path / "out")
     assert tree(tmp_path / "out") == before
+
+
+def test_ids_of_the_files_are_mapped(labels, tmp_path):
+    """Files that number car, sky, road as 1, 2, 3, with 0 for nothing, give the shards of the generator's own ids."""
+    raw, folder = np.zeros(256, np.uint8), tmp_path / "raw"
+    raw[[2, 0, 1]] = 1, 2, 3
+    folder.mkdir()
+    for file in labels.iterdir():
+        (folder / file.name).write_bytes(encode_label_png(raw[np.array(Image.open(file))]))
+    settings = replace(SETTINGS, raw_to_id={3: 1, 0: 255, 1: 2, 2: 0})
+    make(labels, tmp_path / "own")
+    make(folder, tmp_path / "mapped", settings=settings)
+    own, mapped = tree(tmp_path / "own"), tree(tmp_path / "mapped")
+    plans = [json.loads(files.pop("shards.json")) for files in (own, mapped)]
+    assert own == mapped
+    assert [plan["plan"].pop("raw_to_id") for plan in plans] == [None, "0:255 1:2 2:0 3:1"]
+    assert plans[0] == plans[1]  # the label space is that of the shards
+    make(folder, tmp_path / "mapped", settings=settings)  # goes on
+    with pytest.raises(ValueError, match="plan.raw_to_id: '0:255 1:2 2:0 3:1' → None"):
+        make(folder, tmp_path / "mapped")
+    with pytest.raises(ValueError, match="plan.raw_to_id: None → '0:255"):
+        make(labels, tmp_path / "own", settings=settings)
+    Image.fromarray(np.full((4, 4), 4, np.uint8)).save(folder / "map_0.png")  # which the files have no meaning for
+    assert make(folder, tmp_path / "bad", settings=settings)["by_status"] == {"bad_label": 3, "ok": 12}
+
+
+def test_shards_from_before_the_mapping_go_on_where_there_is_none(labels, tmp_path):
+    make(labels, tmp_path / "out")
+    manifest = json.loads((tmp_path / "out" / "shards.json").read_text())
+    del manifest["plan"]["raw_to_id"]
+    (tmp_path / "out" / "shards.json").write_text(json.dumps(manifest))
+    make(labels, tmp_path / "out")
+    with pytest.raises(ValueError, match="plan.raw_to_id: None → '1:0'"):
+        make(labels, tmp_path / "out", settings=replace(SETTINGS, raw_to_id={1: 0}))
 
 
 def test_bad_label_maps_are_rows(labels, tmp_path):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from mmseg_data import write_data_set, write_shards
 from augment.mmseg.checkpoint import save_plain_checkpoints
 from augment.mmseg.evaluate import score_each_class
 from augment.mmseg.light_config import light_config
-from augment.mmseg.train_on_synthetic import Training, check_settings, train_and_test, train_arm
+from augment.mmseg.train_on_synthetic import Training, arm_config, check_settings, train_and_test, train_arm
 from augment.record import Record
 from augment.shards import Sample, open_manifest, write_shard
 from dpsims.labels import LabelSpace, default_palette
@@ -62,6 +63,15 @@ def test_config_is_the_shipped_one_for_other_classes_without_validation(monkeypa
     assert {key for key in ours if ours[key] != shards[key]} == {"train_dataloader"}
     assert shards["train_dataloader"]["dataset"].keys() == synthetic["train_dataloader"]["dataset"].keys()
     assert shards["train_dataloader"]["dataset"]["pipeline"] == ours["train_dataloader"]["dataset"]["pipeline"]
+
+
+def test_label_maps_in_other_ids_are_refused(root, tmp_path):
+    """The generator would be given their ids as they are, and so would the segmenter."""
+    other = shutil.copytree(root, tmp_path / "other")
+    for change in ({"ignore_index": 200}, {"raw_to_id": {"0": 255, "1": 0, "2": 1, "3": 2}}):
+        (other / "meta.json").write_text(json.dumps(SPACE.to_meta() | change))
+        with pytest.raises(ValueError, match="meta.json: mmseg configs read label maps whose ignore_index is 255"):
+            arm_config(Training(other, iterations=3, **SIZE))
 
 
 def test_shards_of_the_real_images_score_as_these_and_nothing_is_trained_twice(root, tmp_path):

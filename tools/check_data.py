@@ -15,14 +15,21 @@ from PIL import Image
 from torch import Tensor
 
 from dpsims.audit import Auditor
-from dpsims.audit_result import SplitAudit
+from dpsims.audit_result import ERROR, SplitAudit
 from dpsims.audit_text import describe_audit, describe_work
 from dpsims.build import build_dataset
 from dpsims.config import TrainConfig
 from dpsims.data import read_image
-from dpsims.estimate import count_work, device_memory, measure_rates
+from dpsims.estimate import (
+    count_work,
+    device_memory,
+    images_at_once,
+    images_that_fit,
+    measure_rates,
+    one_at_a_time,
+)
 from dpsims.labels import LabelSpace, find_label_space, read_label_map
-from dpsims.layouts import find_images, find_labels, find_layout, has_split
+from dpsims.layouts import find_layout, has_split
 from dpsims.sample import replace, to_uint8
 from dpsims.sampling import StreamSampler, balanced_weights
 from dpsims.sheets import Tile, choose_examples, color_offsets, draw_sheet, overlay
@@ -32,8 +39,9 @@ The words are those of train_gan.py. example: CamVid, as it would be trained on
 
   python tools/check_data.py data=camvid data.root=DIR --preview
 
-This writes runs/check-camvid/audit.json, contact_sheet.png and preview.png. The exit status is 1 where an error was
-found, 0 where none was, and 2 where the audit could not begin.
+This writes runs/check-camvid/audit.json, contact_sheet.png and preview.png. The exit status is 0 where no error was
+found, 1 where there are errors in any split (in a test split too, which training never reads), and 2 where the audit
+could not begin.
 """
 SHEET_IMAGES, PREVIEW_ITEMS = 12, 12
 
@@ -65,6 +73,7 @@ def run(arguments: argparse.Namespace) -> bool:
     print("counting the work of a step …", file=sys.stderr, flush=True)
     estimate, text = estimate_training(config, space)
     splits = list(dict.fromkeys([data.train_split, data.val_split or data.train_split]))
+    reads = len(splits)
     if layout.test not in (None, *splits) and has_split(root, layout.test, data.layout):
         splits.append(layout.test)
     auditor = Auditor(
@@ -78,6 +87,8 @@ def run(arguments: argparse.Namespace) -> bool:
     )
     audit = auditor.run(splits)
 
+    for name in ("contact_sheet.png", "preview.png"):
+        (out / name).unlink(missing_ok=True)  # of an earlier run
     print(describe_audit(audit, space, config.data))
     print(f"\n{text}")
     results = {"config": dataclasses.asdict(config), **audit.to_dict(space), "estimate": estimate}
@@ -92,30 +103,34 @@ def run(arguments: argparse.Namespace) -> bool:
         save(preview(config, audit.splits[0], space), out / "preview.png")
         print(f"what the nets will see: {out / 'preview.png'}")
     elif arguments.preview:
-        print("no preview: training would stop at the errors")
+        print("no preview: there are errors")
+    if not audit.passed:
+        faulty = ", ".join(dict.fromkeys(problem.split for problem in audit.of_severity(ERROR)))
+        print(f"exit status 1: errors in {faulty} (training reads {' and '.join(splits[:reads])})")
     return audit.passed
 
 
 def estimate_training(config: TrainConfig, space: LabelSpace) -> tuple[dict | None, str]:
     """What the training takes, as figures and as text."""
     try:
-        work, rates = count_work(config, space), measure_rates(config)
+        work, rates, memory = count_work(config, space), measure_rates(config), device_memory(config)
+        fitting = images_at_once(config)
+        if work.peak_bytes > memory:
+            fitting = images_that_fit(config, work, count_work(one_at_a_time(config), space), memory)
     except RuntimeError as error:  # a step that depends on what its tensors hold cannot be gone through without
         return None, f"no estimate of memory and time: {error}"
     figures = {**dataclasses.asdict(work), **dataclasses.asdict(rates), "seconds_per_step": rates.seconds(work)}
-    return figures, describe_work(work, rates, config, device_memory(config))
+    return figures, describe_work(work, rates, config, memory, fitting)
 
 
 def contact_sheet(config: TrainConfig, split: SplitAudit, space: LabelSpace) -> Image.Image:
     """Images and their label maps, those of rare classes among them."""
-    root, layout = Path(config.data.root), config.data.layout
-    images, labels = find_images(root, split.name, layout), find_labels(root, split.name, layout)
     rarest = np.lexsort((split.class_share, split.presence.sum(axis=0))).tolist()  # by images, then by pixels
     chosen = choose_examples(rarest, split.best.tolist(), len(split.keys), SHEET_IMAGES)
     tiles = []
     for index, rare in chosen:
         key = split.keys[index]
-        image, label_map = np.array(read_image(images[key])), read_label_map(labels[key], space)
+        image, label_map = np.array(read_image(split.images[key])), read_label_map(split.labels[key], space)
         tiles.append(
             Tile(
                 f"{key}: most {space.classes[rare]}" if rare is not None else key,

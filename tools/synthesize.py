@@ -1,6 +1,7 @@
 """Make shards of (image, label map) pairs from label maps with a trained generator. The same command resumes."""
 
 import argparse
+import dataclasses
 import io
 import os
 import sys
@@ -15,7 +16,8 @@ from augment.shards import OK, committed_shards, first_failure, read_member, rea
 from augment.synthesize import IMAGE_FORMATS, Settings, synthesize
 from dpsims.grid import save_grid
 from dpsims.hardware import PRECISIONS, pick_device, use_bf16
-from dpsims.labels import LabelSpace, read_label_map
+from dpsims.labels import LabelSpace, label_space_names, read_label_map
+from dpsims.reading import OWN, check_train_ids, find_reading
 from dpsims.sample import load_generator
 
 EXAMPLE = """
@@ -23,8 +25,12 @@ example: eight images for each training label map of CamVid, by the generator th
 
   python tools/synthesize.py --generator runs/camvid --labels data/camvid/train --samples 8 --out shards/camvid
 
-This writes shards/camvid/00000.tar, 00001.tar, …, and shards/camvid/samples.png to look at. A run that was stopped goes
-on with the same command; --batch-size and --threads may change.
+for the annotations of an official data set as they are; their ids are read as they were in the training
+
+  python tools/synthesize.py --generator runs/ade20k --labels ADEChallengeData2016/annotations/training --out shards/ade
+
+The first writes shards/camvid/00000.tar, 00001.tar, …, and shards/camvid/samples.png to look at. A run that was
+stopped goes on with the same command; --batch-size and --threads may change.
 """
 # A photo at quality 95, and what its label map, metadata and tar headers take; for the estimate alone.
 BYTES_PER_PIXEL, BYTES_PER_SAMPLE = {"jpg": 0.6, "webp": 0.4, "png": 1.9}, 4500
@@ -37,7 +43,16 @@ def parse_arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--generator", type=Path, required=True, help="run folder of train_gan.py, or a generator.safetensors")
-    add("--labels", type=Path, required=True, help="folder of label PNGs, or a split folder such as ROOT/train")
+    labels_help = "folder of label PNGs, such as ADE20K's annotations/training or Cityscapes' gtFine/train, or a split "
+    labels_help += "folder such as ROOT/train"
+    add("--labels", type=Path, required=True, help=labels_help)
+    spaces = ", ".join(label_space_names())
+    space_help = (
+        f"how the ids in these files are read: {spaces}, a file such as meta.json, or {OWN} (0 to C-1 and 255, "
+    )
+    space_help += "as in shards); default: the meta.json in or above --labels, else the label space that the generator "
+    space_help += "was trained with, by its run's config.yaml"
+    add("--label-space", metavar="NAME|FILE", help=space_help)
     add("--out", type=Path, required=True, help="folder of the shards")
     add("--samples", type=int, default=8, help="images per label map (default: %(default)s)")
     add("--max-maps", type=int, help="use only the first so many label maps, by name (default: all)")
@@ -64,6 +79,9 @@ def run(arguments: argparse.Namespace) -> None:
         label_files = label_files[: arguments.max_maps]
     settings = read_settings(arguments, device)
     snapshot = load_generator(arguments.generator, device)
+    reading = find_reading(arguments.label_space, arguments.labels, arguments.generator, snapshot.space)
+    check_train_ids(reading, [label_file.file for label_file in label_files])
+    settings = dataclasses.replace(settings, raw_to_id=reading.space.raw_to_id)
 
     images = len(label_files) * settings.samples_per_map
     shards = -(-len(label_files) // settings.maps_per_shard)
@@ -71,6 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
     gigabytes = images * (pixels * BYTES_PER_PIXEL[settings.image_format] + BYTES_PER_SAMPLE) / 1e9
     splits = ", ".join(sorted({label_file.split or "no split" for label_file in label_files}))
     print(f"plan: {len(label_files)} label maps ({splits}) × {settings.samples_per_map} samples = {images} images")
+    print(f"      label space of their files: {reading.name} ({reading.reason})")
     print(f"      of height {snapshot.height} and width {snapshot.width} in {shards} shards, about {gigabytes:.2g} GB")
     precision = "bf16" if settings.bf16 else "fp32"
     print(f"      generator {snapshot.sha256[:12]} of {snapshot.images_seen} images seen, on {device} in {precision}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
 
-from augment.mmseg.shard_dataset import check_classes, index_shards, read_label_space
+from augment.mmseg.shard_dataset import check_classes, check_unshifted, index_shards, read_label_space
 from dpsims.labels import load_label_space
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -100,6 +100,7 @@ def _check_shards(dataset: ConfigDict) -> None:
     space = read_label_space(root)
     if "metainfo" in dataset:
         check_classes(space.classes, dataset.metainfo["classes"], f"the shards in {root}")
+    check_unshifted(dataset.shards, dataset)
     index_shards(root)
 
 

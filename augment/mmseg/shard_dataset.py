@@ -1,6 +1,6 @@
 """Synthetic shards as a map-style mmseg data set: random access by byte offset, and nothing is unpacked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -86,6 +86,15 @@ def check_classes(found: Sequence[str], wanted: Sequence[str], source: str) -> N
         raise ValueError(f"{source} have the classes {list(found)}, but the config's are {list(wanted)}")
 
 
+def check_unshifted(shards: str, options: Mapping[str, object]) -> None:
+    """Shards hold ids 0 to C-1 and 255, whatever the files had that they were made from."""
+    if options.get("reduce_zero_label"):
+        raise ValueError(
+            f"reduce_zero_label=True would shift the ids of the shards in {shards}, which are 0 to C-1 already; leave "
+            "it out there, and give them a pipeline whose LoadAnnotations has none"
+        )
+
+
 @DATASETS.register_module()
 class ShardSegDataset(BaseSegDataset):
     """The samples of a folder of shards, for any mmseg pipeline.
@@ -95,9 +104,13 @@ class ShardSegDataset(BaseSegDataset):
         metainfo: `classes` and `palette` as the rest of the config has them; the classes must be the shards'.
             None takes both from `shards.json`.
         **kwargs: `pipeline`, `indices`, `test_mode`, … as of `BaseSegDataset`.
+
+    Raises:
+        ValueError: other classes, or `reduce_zero_label`, which the shards' label maps have behind them.
     """
 
     def __init__(self, shards: str, metainfo: dict | None = None, **kwargs: object) -> None:
+        check_unshifted(shards, kwargs)
         self.shards = Path(shards)
         space = read_label_space(self.shards)
         if metainfo is None:

@@ -62,7 +62,8 @@ def find_place(
 ) -> Place:
     """The data that the arguments name; what they leave open is what the runs' config.yaml say.
 
-    Label space and splits go with a layout: a run of another one than `layout` does not tell them.
+    Label space and splits go with a layout: a run of another one than `layout` does not tell them. Nor does a run tell
+    the label space of another `root` in the generic layout, if that has a meta.json.
 
     Raises:
         ValueError: the runs say different things, there is none that says where the data is, or they were trained
@@ -83,6 +84,7 @@ def find_place(
         raise ValueError(f"--data is needed: {generators[0]} is not in a run folder, whose config.yaml would name it")
     name = Path(root).absolute().name if root else of_runs("name", "--data")
     layout = layout or of_runs("layout", "--layout") or "generic"
+    tells = root is not None and layout == "generic" and (Path(root) / "meta.json").is_file()  # how its ids are meant
     trained = [data for data in trained if (data.get("layout") or "generic") == layout]
     split = split or of_runs("val_split", "--split")
     if split is None and root is None and any("val_split" in data for data in trained):  # as data.val_split=null
@@ -92,7 +94,7 @@ def find_place(
         name=name,
         root=Path(place),
         layout=layout,
-        label_space=label_space or of_runs("label_space", "--label-space"),
+        label_space=label_space or (None if tells else of_runs("label_space", "--label-space")),
         train_split=train_split or of_runs("train_split", "--train-split") or "train",
         split=split,
         reference_split=reference_split or split,
