@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from augment.synthesize import encode_image
+from augment.factory import encode_image
 from benchmarks import generator, photos, training_step
 from benchmarks.generator import count_flops
 from benchmarks.measure import in_turns, peak_memory, run_alone, spread

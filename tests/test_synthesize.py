@@ -17,18 +17,20 @@ import torch
 from PIL import Image
 from torch import nn
 
+from augment.factory import IMAGE_FORMATS, Settings, encode_image
 from augment.ordered_map import ordered_map
-from augment.record import find_label_maps, sample_seed
+from augment.plan import Plan
 from augment.shards import read_manifest, read_member, read_rows
-from augment.synthesize import IMAGE_FORMATS, Settings, encode_image, synthesize
+from augment.sources import find_label_maps
+from augment.synthesize import Part, synthesize
 from dpsims.frame import fit_label_map
 from dpsims.instances import centre_offsets
 from dpsims.labels import LabelSpace, default_palette, encode_label_png, read_label_map
-from dpsims.sample import Snapshot, noise
+from dpsims.sample import Snapshot, noise, sample_seed
 
 SPACE = LabelSpace(("sky", "road", "car"), default_palette(3))
 HEIGHT, WIDTH, Z_DIM = 16, 24, 4
-SETTINGS = Settings(samples_per_map=3, maps_per_shard=2, seed=5)
+SETTINGS = Settings()
 
 
 class FakeGenerator(nn.Module):
@@ -42,10 +44,12 @@ class FakeGenerator(nn.Module):
         self.encoded += len(label_map)
         return label_map.float()
 
-    def decode(self, conditioning: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    def decode(self, conditioning: torch.Tensor, z: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
         self.decoded.append(len(z))
-        assert len(z) % len(conditioning) == 0
-        maps = conditioning.repeat_interleave(len(z) // len(conditioning), dim=0)
+        if index is None:
+            assert len(z) % len(conditioning) == 0
+            index = torch.arange(len(conditioning)).repeat_interleave(len(z) // len(conditioning))
+        maps = conditioning[index]
         return torch.sin(maps[:, None] + z[:, :3, None, None])
 
 
@@ -56,10 +60,10 @@ class BreakingGenerator(FakeGenerator):
         super().__init__()
         self.calls, self.accident = calls, accident
 
-    def decode(self, conditioning: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    def decode(self, *inputs: torch.Tensor) -> torch.Tensor:
         if len(self.decoded) + 1 == self.calls:
             self.accident()
-        return super().decode(conditioning, z)
+        return super().decode(*inputs)
 
 
 def snapshot_of(generator: nn.Module, space: LabelSpace = SPACE, **changes: object) -> Snapshot:
@@ -67,10 +71,25 @@ def snapshot_of(generator: nn.Module, space: LabelSpace = SPACE, **changes: obje
     return Snapshot(generator, space, **(size | {"instances": False, "sha256": "f" * 64, "images_seen": 9} | changes))
 
 
-def make(labels: Path, out: Path, generator: nn.Module | None = None, settings: Settings = SETTINGS, **options) -> dict:
+def plan_of(
+    labels: Path, *, samples: int | list[int] = 3, shard_size: int = 6, seed: int = 5, variants: int = 1
+) -> Plan:
+    sources = find_label_maps(labels)
+    counts = samples if isinstance(samples, list) else [samples] * len(sources)
+    return Plan(sources, counts, shard_size=shard_size, seed=seed, variants=variants)
+
+
+def make(
+    labels: Path,
+    out: Path,
+    generator: nn.Module | None = None,
+    settings: Settings = SETTINGS,
+    plan: dict | None = None,
+    **options,
+) -> dict | None:
     snapshot = snapshot_of(generator or FakeGenerator())
     run = {"device": "cpu", "batch_size": 4, "threads": 2} | options
-    return synthesize(snapshot, find_label_maps(labels), out, settings, **run)
+    return synthesize(snapshot, plan_of(labels, **(plan or {})), out, settings, **run)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -115,7 +134,7 @@ def test_a_sample_is_what_its_record_says(labels, tmp_path):
 
         meta = json.loads(read_member(tmp_path / "out", row, "json"))
         assert set(meta["versions"]) == {"dpsims-augment", "torch"}
-        assert meta == {name: row[name] for name in ("source_key", "split", "sample_index", "seed")} | {
+        assert meta == {name: row[name] for name in ("source_key", "split", "variant", "sample_index", "seed")} | {
             "perturbations": [],
             "generator_sha256": "f" * 64,
             "label_sha256": hashlib.sha256(label_map.tobytes()).hexdigest(),
@@ -137,7 +156,7 @@ def test_the_batch_does_not_matter_and_a_map_is_encoded_once(labels, tmp_path, b
 @pytest.mark.parametrize(("samples", "decoded"), [(8, [4, 4] * 5), (5, [4, 1] * 5), (2, [4, 2, 4])])
 def test_batches_are_pieces_of_a_map_or_whole_maps(labels, tmp_path, samples, decoded):
     generator = FakeGenerator()
-    make(labels, tmp_path / "out", generator, Settings(samples_per_map=samples, maps_per_shard=3), batch_size=4)
+    make(labels, tmp_path / "out", generator, plan={"samples": samples, "shard_size": 3 * samples}, batch_size=4)
     assert generator.decoded == decoded
 
 
@@ -152,7 +171,7 @@ def test_a_run_that_broke_goes_on_to_the_same_bytes(labels, tmp_path):
     before = {name: (tmp_path / "out" / name).stat() for name in ("00000.tar", "00000.jsonl", "00000.stats.json")}
     left = tree(tmp_path / "out")
     assert left["00000.tar"] == tree(tmp_path / "whole")["00000.tar"]
-    assert set(left) == {*before, "00001.tar.part", "shards.json"}
+    assert set(left) == {*before, "shards.json"}  # nothing half-written
     assert json.loads(left["shards.json"])["totals"] is None
 
     generator = FakeGenerator()
@@ -172,9 +191,33 @@ def test_a_killed_process_goes_on_to_the_same_bytes(labels, tmp_path):
     left = tree(tmp_path / "out")
     for name in ("00000.tar", "00000.jsonl", "00000.stats.json"):
         assert left[name] == whole[name]
-    assert set(left) == {"00000.tar", "00000.jsonl", "00000.stats.json", "00001.tar.part", "shards.json"}
+    (part,) = set(left) - {"00000.tar", "00000.jsonl", "00000.stats.json", "shards.json"}
+    assert part.startswith("00001.tar.") and part.endswith(".part")
     make(labels, tmp_path / "out")
     assert tree(tmp_path / "out") == whole
+
+
+def test_label_maps_with_different_numbers_of_samples(labels, tmp_path):
+    plan = {"samples": [1, 4, 2, 5, 1], "shard_size": 7}
+    make(labels, tmp_path / "one", plan=plan, batch_size=1)
+    generator = FakeGenerator()
+    make(labels, tmp_path / "many", generator, plan=plan, batch_size=4)
+    assert tree(tmp_path / "one") == tree(tmp_path / "many")
+    assert generator.decoded == [1, 4, 2, 4, 1, 1] and generator.encoded == 5
+    made = [(row["source_key"], row["sample_index"]) for row in all_rows(tmp_path / "many")]
+    assert made == [(f"map_{i}", k) for i, count in enumerate(plan["samples"]) for k in range(count)]
+
+
+def test_parts_are_every_nth_shard_and_the_last_one_adds_up(labels, tmp_path):
+    make(labels, tmp_path / "whole")
+    assert make(labels, tmp_path / "out", part=Part(1, 2)) is None
+    assert json.loads(tree(tmp_path / "out")["shards.json"])["totals"] is None
+    assert {name[:5] for name in tree(tmp_path / "out")} == {"00001", "shard"}
+    generator = FakeGenerator()
+    assert make(labels, tmp_path / "out", generator, part=Part(0, 2))["by_status"] == {"ok": 15}
+    assert generator.encoded == 3 and tree(tmp_path / "out") == tree(tmp_path / "whole")
+    with pytest.raises(ValueError, match="part 2 of 2"):
+        Part(2, 2)
 
 
 def test_a_finished_run_makes_nothing_again(labels, tmp_path):
@@ -188,8 +231,8 @@ def test_a_finished_run_makes_nothing_again(labels, tmp_path):
 def test_another_plan_is_refused_with_what_changed(labels, tmp_path):
     make(labels, tmp_path / "out")
     before = tree(tmp_path / "out")
-    with pytest.raises(ValueError, match="plan.samples_per_map: 3 → 2; plan.seed: 5 → 0"):
-        make(labels, tmp_path / "out", settings=Settings(samples_per_map=2, maps_per_shard=2))
+    with pytest.raises(ValueError, match="plan.images: 15 → 10; plan.samples_per_map: 3 → 2; .*plan.seed: 5 → 0"):
+        make(labels, tmp_path / "out", plan={"samples": 2, "shard_size": 4, "seed": 0})
     (labels / "map_3.png").rename(labels / "other.png")
     with pytest.raises(ValueError, match="label_names_sha256"):
         make(labels, tmp_path / "out")
@@ -257,8 +300,8 @@ def test_all_label_maps_bad_is_an_error_that_shows_one(labels, tmp_path):
 
 def test_an_image_that_is_not_finite_is_a_row(labels, tmp_path):
     class Overflowing(FakeGenerator):
-        def decode(self, conditioning: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-            images = super().decode(conditioning, z)
+        def decode(self, *inputs: torch.Tensor) -> torch.Tensor:
+            images = super().decode(*inputs)
             images[-1, 0, 0, 0] = torch.nan
             return images
 
@@ -270,7 +313,7 @@ def test_an_image_that_is_not_finite_is_a_row(labels, tmp_path):
 
 @pytest.mark.parametrize(("image_format", "quality"), [("jpg", 95), ("webp", 95), ("png", None)])
 def test_image_formats(labels, tmp_path, image_format, quality):
-    make(labels, tmp_path / "out", settings=Settings(2, 5, image_format=image_format, quality=quality))
+    make(labels, tmp_path / "out", settings=Settings(image_format, quality))
     row = all_rows(tmp_path / "out")[0]
     assert set(row["members"]) == {image_format, "json", "seg.png"}
     with Image.open(io.BytesIO(read_member(tmp_path / "out", row, image_format))) as image:
@@ -303,9 +346,10 @@ class InstanceGenerator(FakeGenerator):
 
 def test_a_generator_of_instances_gets_their_offsets(labels, tmp_path):
     snapshot = snapshot_of(InstanceGenerator(), instances=True)
-    run = {"settings": Settings(1, 5), "device": "cpu", "batch_size": 5, "threads": 1}
+    run = {"settings": SETTINGS, "device": "cpu", "batch_size": 5, "threads": 1}
+    options = {"samples": 1, "shard_size": 5}
     with pytest.raises(ValueError, match=r"instances, which 5 of 5 label maps lack, such as .*map_0.png"):
-        synthesize(snapshot, find_label_maps(labels), tmp_path / "out", **run)
+        synthesize(snapshot, plan_of(labels, **options), tmp_path / "out", **run)
 
     (tmp_path / "instances").mkdir()
     for i in range(5):
@@ -314,7 +358,7 @@ def test_a_generator_of_instances_gets_their_offsets(labels, tmp_path):
         if i == 3:
             instances = instances[1:]
         Image.fromarray(instances).save(tmp_path / "instances" / f"map_{i}.png")
-    totals = synthesize(snapshot, find_label_maps(labels), tmp_path / "out", **run)
+    totals = synthesize(snapshot, plan_of(labels, **options), tmp_path / "out", **run)
     assert totals["by_status"] == {"bad_label": 1, "ok": 4}
     failed = next(row for row in all_rows(tmp_path / "out") if row["status"] != "ok")
     assert failed["error"] == "instances of map_3 is (48, 31), its image is (48, 32) (width, height)"
