@@ -2,7 +2,7 @@
 
     shards.json        label space, generator hash, plan, totals (null until all shards are there)
     00000.tar          KEY.jpg, KEY.json and KEY.seg.png of each sample, by key
-    00000.jsonl        a row per planned sample: status, and [offset, size] of its members in the tar
+    00000.jsonl        a row per planned sample: status, [offset, size] of its members in the tar, and their checksums
     00000.stats.json   counts and hashes, written last: without it the shard does not exist
 
 Every file gets its name when it is complete. A shard is the unit of work: whoever writes it, and however often, writes
@@ -12,6 +12,7 @@ the same bytes.
 import json
 import reprlib
 import tarfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -76,7 +77,8 @@ def write_tar(tar: Path, shard: int, samples: Iterable[Sample], num_classes: int
             assert sample.record.shard == shard
             by_status[sample.status] += 1
             told = {"perturbations": list(sample.perturbations), "status": sample.status, "error": sample.error}
-            rows.append({**asdict(sample.record), **told, "members": {}})
+            sums = {extension: zlib.crc32(content) for extension, content in sample.members.items()}
+            rows.append({**asdict(sample.record), **told, "members": {}, "crc32": sums})
             if sample.status == OK:
                 writer.write({"__key__": sample.record.key, **sample.members})
                 class_pixels = [a + b for a, b in zip(class_pixels, sample.class_pixels, strict=True)]
@@ -183,7 +185,7 @@ def read_stats(folder: Folder, shard: int) -> dict:
 
 
 def read_rows(folder: Folder, shard: int) -> list[dict]:
-    """The manifest rows of a shard, by key; `members` is extension → [offset, size]."""
+    """The manifest rows of a shard, by key; `members` is extension → [offset, size], `crc32` extension → checksum."""
     with shard_file(folder, shard, "jsonl").open(encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 

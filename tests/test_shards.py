@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import tarfile
+import zlib
 
 import pytest
 import webdataset
@@ -67,6 +68,7 @@ def test_rows_tell_what_was_planned_and_where_it_lies(tmp_path):
         for extension, content in planned.members.items():
             offset, size = row["members"][extension]
             assert tar[offset : offset + size] == content == read_member(tmp_path, row, extension)
+            assert row["crc32"][extension] == zlib.crc32(content)
     assert rows[2]["status"] == "bad_label" and rows[2]["error"] == "ids [99]"
     assert first_failure(tmp_path) == rows[2]
 
