@@ -1,11 +1,12 @@
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from dpsims.labels import LabelSpace, default_palette, encode_label_png, onehot, read_label_map
+from dpsims.labels import LabelSpace, default_palette, encode_label_png, find_label_space, onehot, read_label_map
 
 SPACE = LabelSpace(("a", "b"), ((255, 0, 0), (0, 255, 0)))
 
@@ -73,6 +74,30 @@ def test_meta_round_trip_and_faults():
         LabelSpace(("a", "a"), SPACE.palette)
     with pytest.raises(ValueError, match="1 to 255 classes, not 256"):
         LabelSpace(tuple(str(i) for i in range(256)), default_palette(256))
+
+
+def test_things_are_classes_and_stay_in_meta():
+    meta = {"classes": ["road", "car"], "things": ["car"], "ignore_index": 7}
+    space = LabelSpace.from_meta(meta)
+    assert space.things == ("car",) and space.to_meta()["things"] == ["car"]
+    assert LabelSpace.from_meta({"classes": ["road", "car"]}).things is None
+    assert "things" not in SPACE.to_meta()
+    with pytest.raises(ValueError, match=r"no class is called \['van'\]"):
+        LabelSpace.from_meta({**meta, "things": ["van"]})
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "some", "others"),
+    [
+        ("cityscapes", 8, {"rider", "car"}, {"road", "pole"}),
+        ("cityscapes_all", 10, {"caravan", "trailer"}, {"license plate"}),
+        ("coco_stuff", 80, {"person", "toothbrush"}, {"banner", "road"}),
+        ("ade20k", 100, {"bed ", "flag"}, {"wall", "shower"}),
+    ],
+)
+def test_official_label_spaces_name_their_things(name, count, some, others):
+    things = find_label_space(name, Path()).things
+    assert len(set(things)) == count and some <= set(things) and not others & set(things)
 
 
 def test_onehot_of_an_ignored_pixel_is_zero():
