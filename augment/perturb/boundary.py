@@ -31,7 +31,7 @@ class Jitter:
     """
 
     p: float = 0.5
-    amplitude_range: tuple[float, float] = (0.001, 0.003)
+    amplitude_range: tuple[float, float] = (0.0015, 0.004)
     spacing: float = 0.08
 
     needs_things: ClassVar[bool] = False

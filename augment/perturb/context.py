@@ -139,7 +139,8 @@ class Context:
             rows = rows[(residual >= low - 1e-6) & (residual <= high + 1e-6)]
             if len(rows):
                 shapes = widths[rows] / heights[rows]
-                low, high = np.quantile(shapes, SHAPES)
+                low = np.quantile(shapes, SHAPES[0], method="lower")
+                high = np.quantile(shapes, SHAPES[1], method="higher")
                 found[class_id] = rows[(shapes >= low) & (shapes <= high)]
         return found
 

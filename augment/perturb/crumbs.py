@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, UInt8
 from scipy import ndimage
 
 from augment.perturb.context import Context
@@ -14,7 +14,7 @@ from dpsims.labels import IGNORE_INDEX
 Numbers = Int[np.ndarray, "h w"]
 
 
-def regions(label_map: Int[np.ndarray, "h w"], classes: Sequence[int]) -> tuple[Numbers, Int[np.ndarray, " n"]]:
+def regions(label_map: UInt8[np.ndarray, "h w"], classes: Sequence[int]) -> tuple[Numbers, Int[np.ndarray, " n"]]:
     """Regions of these classes numbered from 1 on, 0 elsewhere, and their areas; the area of 0 is 0."""
     numbers = np.zeros(label_map.shape, np.int32)
     areas = [np.zeros(1, np.int64)]

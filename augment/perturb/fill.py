@@ -15,12 +15,14 @@ def fill(
     sources: Bool[np.ndarray, "h w"],
     *,
     keep_instances: bool = False,
+    vertical: float = 1.0,
 ) -> Scene:
     """Each pixel of the hole takes the id of the nearest source.
 
     Args:
         sources: pixels that may spread, none of them in the hole.
         keep_instances: the instance spreads with its class; else the hole's pixels are of no instance.
+        vertical: how far a row is, in columns. With more than 1 what is beside a hole goes on through it.
 
     Raises:
         Refused: if there is a hole and no source.
@@ -36,8 +38,8 @@ def fill(
         inner, spreading = hole[window(outer)], sources[window(outer)]
         whole_frame = outer == (0, 0, *scene.size)
         if spreading.any():
-            distance, nearest = ndimage.distance_transform_edt(~spreading, return_indices=True)
-            if whole_frame or distance[inner].max() <= pad:  # nothing outside the window is nearer
+            distance, nearest = ndimage.distance_transform_edt(~spreading, (vertical, 1.0), return_indices=True)
+            if whole_frame or distance[inner].max() <= pad * min(1.0, vertical):  # nothing outside the window is nearer
                 break
         elif whole_frame:
             raise Refused("filling")

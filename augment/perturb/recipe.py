@@ -8,7 +8,7 @@ import typing
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import yaml
@@ -26,6 +26,7 @@ from dpsims.labels import LabelSpace
 PRESETS = Path(__file__).resolve().parents[2] / "configs" / "synthesize"
 
 
+@runtime_checkable
 class Operation(Protocol):
     """A change to a scene in two halves: chance decides parameters, parameters decide the result.
 

@@ -11,6 +11,7 @@ from augment.perturb.fill import fill, nearest_numbers
 from augment.perturb.scene import Box, Object, Scene, padded, window
 from dpsims.labels import IGNORE_INDEX
 
+VERTICAL = 2.0  # of `fill`: ground lies in layers, and the horizon is to go on behind a car that is taken out
 FRINGE = 0.01  # of the frame's height: ignored pixels this near to an object go with it
 
 
@@ -103,7 +104,7 @@ def _stands_on(upper: Object, lower: Object) -> bool:
     top, left, bottom, right = lower.box
     inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
     held = np.count_nonzero(lower.mask[rows[inside] - top, columns[inside] - left])
-    return 2 * held > len(rows)
+    return bool(2 * held > len(rows))
 
 
 def take_out(scene: Scene, group: list[Object], context: Context) -> Scene:
@@ -120,7 +121,7 @@ def take_out(scene: Scene, group: list[Object], context: Context) -> Scene:
         mask[found.window] = found.mask
         near = ndimage.binary_dilation(mask[outer], np.ones((3, 3), bool), iterations=fringe)
         hole[outer] |= mask[outer] | (near & (scene.label_map[outer] == IGNORE_INDEX))
-    return fill(scene, hole, context.is_ground[scene.label_map] & ~hole)
+    return fill(scene, hole, context.is_ground[scene.label_map] & ~hole, vertical=VERTICAL)
 
 
 def put(scene: Scene, sprite: Sprite, to: Box, context: Context) -> tuple[Scene, int, int]:
