@@ -1,0 +1,243 @@
+"""What the training label maps are like: how often classes occur, which meet, where their objects stand, how large."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from augment.perturb.scene import Scene
+from dpsims.labels import IGNORE_INDEX, LabelSpace
+
+COLUMNS = ("class_id", "row", "column", "top", "left", "bottom", "right", "area", "support")  # of an object's row
+CLASS, ROW, COLUMN, TOP, LEFT, BOTTOM, RIGHT, AREA, SUPPORT = range(len(COLUMNS))
+QUANTILES = 21  # 0, 0.05, …, 1
+FEW = 10  # objects of a class below which its heights follow the slope of all things together
+FIT_OBJECTS = 400  # that the fit compares in pairs, at most
+TAILS = (0.02, 0.98)  # quantiles of the classes' centres that count as usual
+CARRIED = 0.2  # share of a class' objects on objects of another class from which on that one carries it
+ROUND = 6  # digits that are kept of what is fitted
+
+
+@dataclass(frozen=True)
+class MapSummary:
+    """One training label map; made in any thread, merged by `Statistics.of` in the order of the maps.
+
+    Attributes:
+        pixels: of each class.
+        centres: class → mean row of its pixels, as a share of the height.
+        objects: rows of integers (`COLUMNS`), of things of at least the minimum area.
+    """
+
+    pixels: list[int]
+    centres: dict[int, float]
+    objects: list[list[int]]
+
+
+def summarize(scene: Scene, *, things: Sequence[int], num_classes: int, min_pixels: int) -> MapSummary:
+    """What the statistics and the index of donors need of a label map at the frame's size."""
+    rows = []
+    for class_id in things:
+        for found in scene.objects(class_id):
+            if found.area >= min_pixels:
+                rows.append([class_id, *found.pixel, *found.box, found.area, scene.support(found)])
+    pixels = np.bincount(scene.label_map.ravel(), minlength=256)[:num_classes]
+    centres = {int(label): round(centre(scene, int(label)), ROUND) for label in np.flatnonzero(pixels)}
+    return MapSummary(pixels.tolist(), centres, rows)
+
+
+def centre(scene: Scene, class_id: int) -> float:
+    """Mean row of a class' pixels as a share of the height, 0..1; the class must be there."""
+    per_row = np.count_nonzero(scene.label_map == class_id, axis=1)
+    return float((per_row @ (np.arange(len(per_row)) + 0.5)) / per_row.sum() / len(per_row))
+
+
+def standing(objects: Int[np.ndarray, "n 9"], things: Sequence[int], size: tuple[int, int]) -> Bool[np.ndarray, " n"]:
+    """Which objects can be seen from top to bottom: off the frame's edges, on something that is no thing.
+
+    What a thing is under may hide the rest, as a car hides a pedestrian's legs.
+    """
+    height, width = size
+    inside = (objects[:, TOP] > 0) & (objects[:, LEFT] > 0)
+    inside &= (objects[:, BOTTOM] < height) & (objects[:, RIGHT] < width)
+    return inside & ~np.isin(objects[:, SUPPORT], [*things, IGNORE_INDEX])
+
+
+@dataclass(frozen=True)
+class ThingStatistics:
+    """Objects of a class that stand in full view; positions and heights are shares of the frame's height.
+
+    Attributes:
+        count: how many.
+        bottoms: quantiles 0, 0.05, …, 1 of where they end.
+        intercept, slope: of log height over bottom.
+        residuals: the same quantiles of log height minus that line.
+        support: share of their area that stands on each class: scraps, of what others hide, say little.
+    """
+
+    count: int
+    bottoms: list[float]
+    intercept: float
+    slope: float
+    residuals: list[float]
+    support: list[float]
+
+    def bottom_at(self, quantile: float) -> float:
+        return float(np.interp(quantile, np.linspace(0, 1, QUANTILES), self.bottoms))
+
+    def residual_at(self, quantile: float) -> float:
+        return float(np.interp(quantile, np.linspace(0, 1, QUANTILES), self.residuals))
+
+    def usual_height(self, bottom: float) -> float:
+        return float(np.exp(self.intercept + self.slope * bottom))
+
+    def residual(self, bottom: Float[np.ndarray, " n"], height: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """How far log heights are from what is usual there."""
+        return np.log(height) - self.intercept - self.slope * bottom
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of all training label maps at the frame's size.
+
+    Attributes:
+        images: how many maps.
+        presence: maps that hold each class; f_c is this over `images`.
+        pixels: of each class.
+        together: (C, C) maps that hold both classes.
+        centres: class name → usual range of the mean row of its pixels, shares of the height.
+        things: class name → its objects, for classes that have any in full view.
+        carriers: class name → classes on whose objects much of its objects stand, as riders do on bicycles.
+    """
+
+    classes: list[str]
+    height: int
+    width: int
+    images: int
+    presence: list[int]
+    pixels: list[int]
+    together: list[list[int]]
+    centres: dict[str, list[float]]
+    things: dict[str, ThingStatistics]
+    carriers: dict[str, list[str]]
+
+    @classmethod
+    def of(
+        cls, summaries: Iterable[MapSummary], space: LabelSpace, things: Sequence[int], size: tuple[int, int]
+    ) -> "Statistics":
+        """Merge what `summarize` found in each map."""
+        num_classes = space.num_classes
+        pixels, together = np.zeros(num_classes, np.int64), np.zeros((num_classes, num_classes), np.int64)
+        centres: list[list[float]] = [[] for _ in range(num_classes)]
+        rows: list[list[int]] = []
+        images = 0
+        for summary in summaries:
+            images += 1
+            here = np.array(summary.pixels, np.int64)
+            pixels += here
+            together += np.outer(here > 0, here > 0)
+            for class_id, row in summary.centres.items():
+                centres[class_id].append(row)
+            rows += summary.objects
+        if not images:
+            raise ValueError("there are no label maps to take statistics of")
+        objects = np.array(rows, np.int64).reshape(-1, len(COLUMNS))
+        in_view = objects[standing(objects, things, size)]
+        ranges = {
+            name: np.quantile(found, TAILS).round(ROUND).tolist()
+            for name, found in zip(space.classes, centres, strict=True)
+            if found
+        }
+        return cls(
+            list(space.classes),
+            *size,
+            images,
+            np.diag(together).tolist(),
+            pixels.tolist(),
+            together.tolist(),
+            ranges,
+            thing_statistics(in_view, space, size[0]),
+            carriers(objects, space, things),
+        )
+
+    @property
+    def share(self) -> Float[np.ndarray, " c"]:
+        """f_c: share of the maps that hold each class."""
+        return np.array(self.presence) / self.images
+
+    def to_dict(self) -> dict:
+        """Plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Statistics":
+        """The inverse of `to_dict`."""
+        assert values.keys() == {field.name for field in fields(cls)}, values.keys()
+        things = {name: ThingStatistics(**thing) for name, thing in values["things"].items()}
+        return cls(**{**values, "things": things})
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the content, hexadecimal."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def thing_statistics(objects: Int[np.ndarray, "n 9"], space: LabelSpace, height: int) -> dict[str, ThingStatistics]:
+    """By class name, from the rows of objects in full view. Slopes of rare classes are those of all things."""
+    bottoms = objects[:, BOTTOM] / height
+    heights = np.log((objects[:, BOTTOM] - objects[:, TOP]) / height)
+    classes = np.unique(objects[:, CLASS])
+    # Each class about its own median: a pole is taller than a car at the same place.
+    level = np.zeros(len(objects))
+    for class_id in classes:
+        mine = objects[:, CLASS] == class_id
+        level[mine] = heights[mine] - np.median(heights[mine])
+    common = median_slope(bottoms, level)
+    found = {}
+    for class_id in classes:
+        mine = objects[:, CLASS] == class_id
+        x, y = bottoms[mine], heights[mine]
+        few = len(x) < FEW
+        slope = common if few else median_slope(x, y)
+        intercept = float(np.median(y - slope * x))
+        residuals = np.quantile(y - intercept - slope * x, np.linspace(0, 1, QUANTILES))
+        if few:  # half and twice the height are as usual
+            residuals = np.linspace(min(residuals[0], -np.log(2)), max(residuals[-1], np.log(2)), QUANTILES)
+        support = np.bincount(objects[mine, SUPPORT], objects[mine, AREA], space.num_classes)
+        found[space.classes[class_id]] = ThingStatistics(
+            count=len(x),
+            bottoms=np.quantile(x, np.linspace(0, 1, QUANTILES)).round(ROUND).tolist(),
+            intercept=round(intercept, ROUND),
+            slope=round(slope, ROUND),
+            residuals=residuals.round(ROUND).tolist(),
+            support=(support / support.sum()).round(ROUND).tolist(),
+        )
+    return found
+
+
+def carriers(objects: Int[np.ndarray, "n 9"], space: LabelSpace, things: Sequence[int]) -> dict[str, list[str]]:
+    """By class name, from the rows of all objects."""
+    found = {}
+    for class_id in things:
+        mine = objects[(objects[:, CLASS] == class_id) & (objects[:, SUPPORT] != IGNORE_INDEX)]
+        counts = np.bincount(mine[:, SUPPORT], minlength=space.num_classes)
+        names = [
+            space.classes[k] for k in things if k != class_id and counts[k] > 0 and counts[k] >= CARRIED * len(mine)
+        ]
+        if names:
+            found[space.classes[class_id]] = names
+    return found
+
+
+def median_slope(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float:
+    """Theil-Sen: the median slope over all pairs of points, some of which may be far off; 0 where x is one value."""
+    order = np.lexsort((y, x))
+    if len(order) > FIT_OBJECTS:
+        order = order[np.linspace(0, len(order) - 1, FIT_OBJECTS).round().astype(int)]
+    x, y = x[order], y[order]
+    first, second = np.triu_indices(len(x), 1)
+    run = x[second] - x[first]
+    apart = run > 1e-9
+    return float(np.median((y[second] - y[first])[apart] / run[apart])) if apart.any() else 0.0
