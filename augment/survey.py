@@ -99,10 +99,10 @@ def survey(
     return Survey(summaries)
 
 
-def make_perturbation(
-    recipe: Recipe, sources: Sequence[LabelSource], found: Survey, statistics: Statistics, reader: Reader
-) -> Perturbation:
-    """A recipe, with the surveyed label maps as donors."""
+def make_perturbation(recipe: Recipe, sources: Sequence[LabelSource], found: Survey, reader: Reader) -> Perturbation:
+    """A recipe with what the surveyed label maps are like, and with these as donors."""
+    good = [summary for summary in found.summaries if summary is not None]
+    statistics = Statistics.of(good, reader.space, recipe.thing_ids(reader.space), reader.size)
     by_key = {source.source_key: source for source in sources}
     objects = {
         source.source_key: summary.objects
