@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -12,12 +13,15 @@ import torch
 import torch.multiprocessing as mp
 from tqdm import tqdm
 
-from augment.factory import Settings
+from augment.factory import Factory, Settings, reader_of
+from augment.perturb.pipeline import Perturbation
+from augment.perturb.recipe import Recipe
 from augment.plan import Plan
 from augment.shards import committed_shards
 from augment.storage import open_folder
+from augment.survey import Survey
 from augment.synthesize import Part, synthesize
-from dpsims.sample import load_generator
+from dpsims.sample import Snapshot, load_generator
 
 POLL = 0.5  # seconds between looks at what other processes have finished
 
@@ -30,6 +34,7 @@ class Work:
         generator: run folder or snapshot.
         folder: path or URL of the shards.
         batch_size, threads: as of `synthesize`, of each process.
+        recipe, found: of the perturbation, and the label maps that it takes from.
     """
 
     generator: Path
@@ -38,17 +43,29 @@ class Work:
     settings: Settings
     batch_size: int
     threads: int
+    recipe: Recipe | None = None
+    found: Survey | None = None
 
-    def make(self, part: Part, device: str, *, progress: bool) -> dict | None:
+    def perturbation(self, snapshot: Snapshot) -> Perturbation | None:
+        if self.recipe is None:
+            return None
+        return self.found.perturbation(self.recipe, reader_of(snapshot, self.settings))
+
+    def factory(self, snapshot: Snapshot, device: torch.device, pool: ThreadPoolExecutor) -> Factory:
+        perturbation = self.perturbation(snapshot)
+        return Factory(snapshot, self.plan, self.settings, device, self.batch_size, pool, perturbation)
+
+    def make(self, part: Part, snapshot: Snapshot, device: torch.device, *, progress: bool) -> dict | None:
         """Make a part of the shards in this process."""
         return synthesize(
-            load_generator(self.generator, device),
+            snapshot,
             self.plan,
             open_folder(self.folder),
             self.settings,
             device=device,
             batch_size=self.batch_size,
             threads=self.threads,
+            perturbation=self.perturbation(snapshot),
             part=part,
             progress=progress,
         )
@@ -112,7 +129,7 @@ def _work(work: Work, part: Part, device: str, workers: int) -> None:
     if device == "cpu":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     try:
-        work.make(part, device, progress=False)
+        work.make(part, load_generator(work.generator, device), torch.device(device), progress=False)
     except KeyboardInterrupt:
         sys.exit(130)
     except (ValueError, OSError) as error:

@@ -6,7 +6,6 @@ import torch
 from tqdm import tqdm
 
 from augment.engines import Work
-from augment.factory import Factory
 from augment.shards import committed_shards
 from augment.storage import open_folder
 from augment.synthesize import Part, make_shard
@@ -21,8 +20,7 @@ class ShardMaker:
 
     def __init__(self, work: Work, device: str) -> None:
         snapshot = load_generator(work.generator, device)
-        pool = ThreadPoolExecutor(work.threads)
-        self.factory = Factory(snapshot, work.plan, work.settings, torch.device(device), work.batch_size, pool)
+        self.factory = work.factory(snapshot, torch.device(device), ThreadPoolExecutor(work.threads))
         self.folder = open_folder(work.folder)
 
     def make(self, shard: int) -> int:

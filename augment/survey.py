@@ -1,6 +1,6 @@
 """One look at all label maps before anything is made of them: which classes they hold, which objects, which are bad."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -47,9 +47,11 @@ class Survey:
     """What was found.
 
     Attributes:
-        summaries: of each label map in order; None where it cannot be read.
+        sources: the label maps.
+        summaries: of each of them; None where it cannot be read.
     """
 
+    sources: Sequence[LabelSource]
     summaries: list[MapSummary | None]
 
     @property
@@ -59,54 +61,47 @@ class Survey:
         nothing = [0] * classes
         return np.array([summary.pixels if summary else nothing for summary in self.summaries]) > 0
 
+    def perturbation(self, recipe: Recipe, reader: Reader) -> Perturbation:
+        """A recipe with what these label maps are like, and with them as donors."""
+        by_key = {source.source_key: source for source in self.sources}
+        good = {key: summary for key, summary in zip(by_key, self.summaries, strict=True) if summary is not None}
+        things = recipe.thing_ids(reader.space)
+        statistics = Statistics.of(good.values(), reader.space, things, reader.size)
+        donors = Donors(lambda key: reader(by_key[key]), {key: summary.objects for key, summary in good.items()})
+        return Perturbation(recipe, reader.space, statistics, donors)
+
 
 def survey(
     sources: Sequence[LabelSource],
     reader: Reader,
+    recipe: Recipe | None = None,
     *,
-    things: Sequence[int] = (),
-    min_pixels: int = 1,
     threads: int,
     progress: bool = False,
 ) -> Survey:
     """Read all label maps.
 
     Args:
-        things: classes whose objects are noted, if they have at least `min_pixels`.
+        recipe: whose things are noted.
 
     Raises:
         ValueError: none can be read; the message is that of the first.
     """
-    errors: list[str] = []
+    classes, errors = reader.space.num_classes, []
+    things = recipe.thing_ids(reader.space) if recipe is not None else ()
+    min_pixels = recipe.rules.min_pixels(reader.size) if recipe is not None else 1
 
     def look(source: LabelSource) -> MapSummary | None:
         try:
-            scene = reader(source)
+            return summarize(reader(source), things=things, num_classes=classes, min_pixels=min_pixels)
         except (ValueError, OSError) as error:
             errors.append(str(error))
             return None
-        classes = reader.space.num_classes
-        return summarize(scene, things=things, num_classes=classes, min_pixels=min_pixels)
 
-    def looks() -> Iterator[MapSummary | None]:
-        with ThreadPoolExecutor(threads) as pool:
-            yield from pool.map(look, sources)
-
-    bar = tqdm(looks(), "label maps", len(sources), unit="map", leave=False, disable=None if progress else True)
-    summaries = list(bar)
+    with ThreadPoolExecutor(threads) as pool:
+        looks = pool.map(look, sources)
+        bar = tqdm(looks, "label maps", len(sources), unit="map", leave=False, disable=None if progress else True)
+        summaries = list(bar)
     if not any(summaries):
         raise ValueError(f"none of the {len(sources)} label maps can be read; {errors[0]}")
-    return Survey(summaries)
-
-
-def make_perturbation(recipe: Recipe, sources: Sequence[LabelSource], found: Survey, reader: Reader) -> Perturbation:
-    """A recipe with what the surveyed label maps are like, and with these as donors."""
-    good = [summary for summary in found.summaries if summary is not None]
-    statistics = Statistics.of(good, reader.space, recipe.thing_ids(reader.space), reader.size)
-    by_key = {source.source_key: source for source in sources}
-    objects = {
-        source.source_key: summary.objects
-        for source, summary in zip(sources, found.summaries, strict=True)
-        if summary is not None
-    }
-    return Perturbation(recipe, reader.space, statistics, Donors(lambda key: reader(by_key[key]), objects))
+    return Survey(sources, summaries)

@@ -25,7 +25,7 @@ from augment.perturb.recipe import Recipe
 from augment.plan import Plan
 from augment.shards import read_manifest, read_member, read_rows
 from augment.sources import find_label_maps
-from augment.survey import Reader, make_perturbation, survey
+from augment.survey import Reader, survey
 from augment.synthesize import Part, synthesize
 from dpsims.frame import fit_label_map
 from dpsims.instances import centre_offsets
@@ -218,8 +218,7 @@ RECIPE = {"things": ["car"], "ops": [{"op": "flip", "p": 0.5}, {"op": "shift", "
 def perturbation_of(labels: Path, recipe: dict = RECIPE) -> Perturbation:
     recipe = Recipe.from_dict(recipe, SPACE)
     sources, reader = find_label_maps(labels), Reader(SPACE, (HEIGHT, WIDTH), instances=False)
-    found = survey(sources, reader, things=recipe.thing_ids(SPACE), threads=2)
-    return make_perturbation(recipe, sources, found, reader)
+    return survey(sources, reader, recipe, threads=2).perturbation(recipe, reader)
 
 
 def test_variants_are_perturbed_label_maps_that_their_records_replay(labels, tmp_path):

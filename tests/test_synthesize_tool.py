@@ -47,6 +47,7 @@ def tool(generator, tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, s
             "--out": tmp_path / "out",
             "--device": "cpu",
         }
+        monkeypatch.syspath_prepend(str(SCRIPT.parent))
         monkeypatch.setattr(sys, "argv", [str(part) for part in (SCRIPT, *chain(*given.items()), *options)])
         code = 0
         try:
@@ -113,8 +114,19 @@ def test_ctrl_c_says_how_to_go_on(tool, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--samples", "0"], "--samples 0"),
-        (["--shard-size", "4"], "--samples 8"),
+        (["--samples", "0"], "--samples is at least 1, not 0"),
+        (["--shard-size", "4"], "--shard-size 4 is at most 10000, and at least the 8 samples"),
+        (["--samples", "2", "--budget", "9"], "only one of the two"),
+        (["--target", "car=5"], "--target shares out a --budget"),
+        (["--budget", "9", "--target", "bus=5"], "with a class of sky, road, car"),
+        (["--budget", "nowhere.json"], "--budget nowhere.json is neither a number nor"),
+        (["--variants", "2"], "--variants means nothing without --perturb"),
+        (["--perturb", "ligth"], "no perturbation is called 'ligth'; did you mean 'light'"),
+        (["--perturb", "objects"], "no class is named whose pixels are objects"),
+        (["--layout", "ade20k"], "--layout goes with --split"),
+        (["--part", "4/4"], "--part 4/4 is to be I/N"),
+        (["--out", "nonsense://x"], "nonsense://x"),
+        (["--threads", "0"], "--threads is at least 1"),
         (["--format", "png", "--quality", "90"], "quality 90"),
         (["--max-maps", "0"], "--max-maps"),
         (["--labels", "nowhere"], "no such folder"),
