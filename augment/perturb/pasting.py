@@ -52,9 +52,7 @@ class Paste:
         class_id = classes[rng.choice(len(classes), p=weights / weights.sum())]
         row = int(rng.choice(rows[class_id]))
         source = context.donors.key_of(row)
-        donor = context.donors.scene(source)
-        if donor.size != scene.size:
-            raise ValueError(f"the label map {source!r} is {donor.size}, not {scene.size} (height, width)")
+        donor = context.donor(source)
         _, first, column, *_ = context.donors.objects[row].tolist()
         found = donor.object_at(first, column)
         assert found is not None and found.class_id == class_id, f"{source!r} has changed since its objects were listed"
@@ -74,7 +72,7 @@ class Paste:
 
     @staticmethod
     def apply(scene: Scene, parameters: dict, context: Context) -> Scene:
-        donor = context.donors.scene(parameters["source_key"])
+        donor = context.donor(parameters["source_key"])
         sprite = Sprite.of(with_carried(donor, object_of(donor, parameters), context)[0])
         if parameters["mirrored"]:
             sprite = sprite.mirrored()

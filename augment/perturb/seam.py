@@ -55,10 +55,8 @@ class Seam:
         chosen = rng.choice(len(keys), size=min(self.candidates, len(keys)), replace=False)
         best = (-1.0, "", 0)
         for number in chosen:
-            donor = context.donors.scene(keys[number])
-            if donor.size != scene.size:
-                raise ValueError(f"the label map {keys[number]!r} is {donor.size}, not {scene.size} (height, width)")
-            if donor is scene or np.array_equal(donor.label_map, scene.label_map):
+            donor = context.donor(keys[number])
+            if np.array_equal(donor.label_map, scene.label_map):
                 continue
             agree = (scene.label_map == donor.label_map) & ~context.is_thing[scene.label_map]
             columns = np.arange(first, last + 1) + seam_columns(height, bends)[:, None]  # (H, places)
@@ -71,7 +69,7 @@ class Seam:
 
     @staticmethod
     def apply(scene: Scene, parameters: dict, context: Context) -> Scene:
-        donor = context.donors.scene(parameters["source_key"])
+        donor = context.donor(parameters["source_key"])
         height, width = scene.size
         left = np.arange(width) < seam_columns(height, np.array(parameters["knots"]))[:, None]
         mine = left if parameters["kept"] == "left" else ~left

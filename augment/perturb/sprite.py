@@ -11,8 +11,8 @@ from augment.perturb.fill import fill, nearest_numbers
 from augment.perturb.scene import Box, Object, Scene, padded, window
 from dpsims.labels import IGNORE_INDEX
 
-VERTICAL = 2.0  # of `fill`: ground lies in layers, and the horizon is to go on behind a car that is taken out
-FRINGE = 0.01  # of the frame's height: ignored pixels this near to an object go with it
+VERTICAL = 1.5  # of `fill`: ground lies in layers, and the horizon is to go on behind a car that is taken out
+FRINGE = 0.01  # of the frame's height, at least 2 pixels: ignored pixels this near to an object go with it
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,7 @@ def take_out(scene: Scene, group: list[Object], context: Context) -> Scene:
         Refused: if there is no ground.
     """
     hole = np.zeros(scene.size, bool)
-    fringe = max(1, round(FRINGE * scene.size[0]))
+    fringe = max(2, round(FRINGE * scene.size[0]))
     for found in group:
         outer = window(padded(found.box, fringe, scene.size))
         mask = np.zeros(scene.size, bool)

@@ -17,7 +17,10 @@ QUANTILES = 21  # 0, 0.05, …, 1
 FEW = 10  # objects of a class below which its heights follow the slope of all things together
 FIT_OBJECTS = 400  # that the fit compares in pairs, at most
 TAILS = (0.02, 0.98)  # quantiles of the classes' centres that count as usual
-CARRIED = 0.2  # share of a class' objects on objects of another class from which on that one carries it
+CARRIED = (
+    0.5  # a class of which more objects rest on things than that is carried by them: riders, not trees behind cars
+)
+CARRIER = 0.1  # a class carries another if more of its objects than that rest on it
 ROUND = 6  # digits that are kept of what is fitted
 
 
@@ -109,7 +112,7 @@ class Statistics:
         together: (C, C) maps that hold both classes.
         centres: class name → usual range of the mean row of its pixels, shares of the height.
         things: class name → its objects, for classes that have any in full view.
-        carriers: class name → classes on whose objects much of its objects stand, as riders do on bicycles.
+        carriers: class name → classes on whose objects most of its objects rest, as riders do on bicycles.
     """
 
     classes: list[str]
@@ -218,16 +221,15 @@ def thing_statistics(objects: Int[np.ndarray, "n 9"], space: LabelSpace, height:
 
 
 def carriers(objects: Int[np.ndarray, "n 9"], space: LabelSpace, things: Sequence[int]) -> dict[str, list[str]]:
-    """By class name, from the rows of all objects."""
+    """By class name, from the rows of all objects: of classes that mostly rest on things of others, what these are."""
     found = {}
     for class_id in things:
         mine = objects[(objects[:, CLASS] == class_id) & (objects[:, SUPPORT] != IGNORE_INDEX)]
         counts = np.bincount(mine[:, SUPPORT], minlength=space.num_classes)
-        names = [
-            space.classes[k] for k in things if k != class_id and counts[k] > 0 and counts[k] >= CARRIED * len(mine)
-        ]
-        if names:
-            found[space.classes[class_id]] = names
+        counts[class_id] = 0
+        if counts[list(things)].sum() > CARRIED * len(mine):
+            least = CARRIER * len(mine)
+            found[space.classes[class_id]] = [space.classes[label] for label in things if counts[label] > least]
     return found
 
 
