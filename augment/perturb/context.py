@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from augment.perturb.donors import Donors
-from augment.perturb.scene import Box, Scene
+from augment.perturb.scene import Box, Object, Scene
 from augment.perturb.statistics import (
     AREA,
     BOTTOM,
@@ -112,7 +112,7 @@ class Context:
 
     @cached_property
     def supports(self) -> dict[int, Float[np.ndarray, "256"]]:
-        """Thing → shares of the ground classes that its objects stand on in training; for things that stand by themselves."""
+        """Thing → shares of the ground classes under its training objects; only things that stand by themselves."""
         found = {}
         for class_id in self.things:
             thing = self.thing(class_id)
@@ -156,7 +156,7 @@ class Context:
                 found[class_id] = rows[(shapes >= low) & (shapes <= high)]
         return found
 
-    def movable(self, scene: Scene, class_ids: Sequence[int]) -> dict[int, list]:
+    def movable(self, scene: Scene, class_ids: Sequence[int]) -> dict[int, list[Object]]:
         """Class → objects of the scene in full view and of at least the minimum area, for classes that have any."""
         least = self.rules.min_pixels(scene.size)
         found = {}

@@ -17,16 +17,14 @@ QUANTILES = 21  # 0, 0.05, …, 1
 FEW = 10  # objects of a class below which its heights follow the slope of all things together
 FIT_OBJECTS = 400  # that the fit compares in pairs, at most
 TAILS = (0.02, 0.98)  # quantiles of the classes' centres that count as usual
-CARRIED = (
-    0.5  # a class of which more objects rest on things than that is carried by them: riders, not trees behind cars
-)
+CARRIED = 0.5  # a class is carried if more of its objects rest on other things: riders are, trees behind cars not
 CARRIER = 0.1  # a class carries another if more of its objects than that rest on it
 ROUND = 6  # digits that are kept of what is fitted
 
 
 @dataclass(frozen=True)
 class MapSummary:
-    """One training label map; made in any thread, merged by `Statistics.of` in the order of the maps.
+    """One training label map; made in any thread, and merged by `Statistics.of` in any order.
 
     Attributes:
         pixels: of each class.
