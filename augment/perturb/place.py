@@ -1,6 +1,7 @@
 """Where an object may stand in another place: on what its class stands on, at a height that its class is seen at."""
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from augment.perturb.context import Context
 from augment.perturb.scene import Box, Refused, Scene
@@ -66,7 +67,7 @@ def choose_place(
     raise Refused("support")
 
 
-def coverage(good: np.ndarray, size: int) -> np.ndarray:
+def coverage(good: Bool[np.ndarray, " w"], size: int) -> Float[np.ndarray, " w"]:
     """Share of good pixels in the `size` pixels around each one, of those inside the line."""
     total = np.concatenate([[0], np.cumsum(good)])
     start = np.arange(len(good)) - size // 2

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int, Int32
 
 from augment.perturb.context import Context
 from augment.perturb.crumbs import all_regions, swept_from
@@ -79,12 +79,12 @@ class Seam:
         return swept_from(joined, sources, np.concatenate([areas, [0], other_areas[1:]]), context)
 
 
-def seam_columns(height: int, knots: np.ndarray) -> Int[np.ndarray, " h"]:
+def seam_columns(height: int, knots: Float[np.ndarray, " knots"]) -> Int[np.ndarray, " h"]:
     """The seam's column in each row."""
     return np.rint(spline_weights(height, height * KNOT_SPACING) @ knots).astype(int)
 
 
-def joined_instances(scene: Scene, donor: Scene, mine: Bool[np.ndarray, "h w"]) -> np.ndarray | None:
+def joined_instances(scene: Scene, donor: Scene, mine: Bool[np.ndarray, "h w"]) -> Int32[np.ndarray, "h w"] | None:
     """The donor's instances come after the scene's; none where the scene has none."""
     if scene.instances is None:
         return None

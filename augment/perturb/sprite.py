@@ -17,7 +17,7 @@ FRINGE = 0.01  # of the frame's height, at least 2 pixels: ignored pixels this n
 
 @dataclass(frozen=True, eq=False)
 class Sprite:
-    """An object with all that stands on it.
+    """An object with what it carries.
 
     Attributes:
         base: box of the object.
@@ -87,11 +87,10 @@ def with_carried(scene: Scene, found: Object, context: Context) -> tuple[list[Ob
     hidden: list[Object] = []
     for lower in group:  # grows while it is gone through
         top, left, bottom, right = lower.box
-        if top == 0:
-            continue
-        body = np.pad(lower.mask, ((1, 0), (0, 0)))
+        start = max(0, top - 1)
+        body = np.pad(lower.mask, ((top - start, 0), (0, 0)))
         above = ~body[:-1] & body[1:]
-        ids = scene.label_map[top - 1 : bottom - 1, left:right][above]
+        ids = scene.label_map[start : bottom - 1, left:right][above]
         for class_id in np.flatnonzero(np.bincount(ids[context.is_thing[ids]], minlength=256)):
             for other in scene.objects(int(class_id)):
                 if not any(other is known for known in group + hidden) and _stands_on(other, lower):
