@@ -84,14 +84,23 @@ def test_a_dropped_car_leaves_road_and_sky_and_takes_its_dark_fringe_along(conte
     assert set(np.unique(dropped.label_map)) == {SKY, ROAD}
 
 
+def test_what_stood_among_ignored_pixels_leaves_ignored_pixels(context):
+    scene = street((14, 16, 20, 24))
+    ignored = np.zeros((32, 48), bool)
+    ignored[4:30, 6:34] = True
+    scene.label_map[ignored & (scene.label_map != CAR)] = IGNORE_INDEX
+    dropped = Drop.apply(scene, {"class": "car", "pixel": [14, 16]}, context).label_map
+    np.testing.assert_array_equal(dropped, np.where(ignored, IGNORE_INDEX, street().label_map))
+
+
 def test_a_pasted_car_is_scaled_by_the_height_that_is_usual_at_its_place():
-    # Cars whose height doubles from bottom 16 to bottom 24 of 32.
+    # Cars whose height doubles from bottom 16 to bottom 24 of 32: the horizon is at 8.
     training = [street((12, 4, 16, 10)), street((16, 20, 24, 32)), street((14, 4, 18, 10)), street((11, 6, 15, 11))]
     training += [street((12, 30, 16, 36))] * 8 + [street((16, 30, 24, 42))] * 8
     context = context_of(training, FREE)
     thing = context.thing(CAR)
     ratio = thing.usual_height(24 / 32) / thing.usual_height(16 / 32)
-    assert ratio == pytest.approx(2, rel=1e-3)
+    assert ratio == pytest.approx(2, rel=0.03)
     donor = training[0].objects(CAR)[0]
     sprite = Sprite.of([donor])
     rows = set()
@@ -102,8 +111,9 @@ def test_a_pasted_car_is_scaled_by_the_height_that_is_usual_at_its_place():
         assert street().label_map[to[2], max(0, to[1])] == ROAD
         rows.add(to[2])
     assert {16, 24} <= rows
-    bounded = choose_place(street(), sprite, np.random.default_rng(0), context, scale_range=(1.0, 1.0))
-    assert (bounded[2] - bounded[0], bounded[3] - bounded[1]) == (4, 6)
+    for seed in range(5):
+        to = choose_place(street(), sprite, np.random.default_rng(seed), context, scale_range=(1.0, 1.0))
+        assert (to[2], to[2] - to[0], to[3] - to[1]) == (16, 4, 6)
 
 
 def test_a_pasted_box_is_where_its_record_says_and_what_is_nearer_stays_in_front():

@@ -24,7 +24,7 @@ class Paste:
         classes: which things; None is all.
         boost: None takes the training set's objects as they come. "rare" draws a class with P(c) ∝ f_c^(-1/2), f_c
             being the share of training maps that hold it, then one of its objects.
-        scale_range: bounds of the scale that the new place asks for.
+        scale_range: of the scale that the new place asks for; other places are none.
     """
 
     p: float = 0.5

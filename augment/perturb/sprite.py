@@ -13,6 +13,7 @@ from dpsims.labels import IGNORE_INDEX
 
 VERTICAL = 1.5  # of `fill`: ground lies in layers, and the horizon is to go on behind a car that is taken out
 FRINGE = 0.01  # of the frame's height, at least 2 pixels: ignored pixels this near to an object go with it
+AROUND = 4  # times the fringe: where more than half of this is ignored, the object is in the middle of ignored pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,18 +110,26 @@ def _stands_on(upper: Object, lower: Object) -> bool:
 def take_out(scene: Scene, group: list[Object], context: Context) -> Scene:
     """The scene without these objects; their pixels take the nearest ground (`Context.is_ground`).
 
+    An object in the middle of ignored pixels leaves ignored pixels: ground there would keep its outline.
+
     Raises:
         Refused: if there is no ground.
     """
     hole = np.zeros(scene.size, bool)
+    spreads = context.is_ground.copy()
     fringe = max(2, round(FRINGE * scene.size[0]))
     for found in group:
-        outer = window(padded(found.box, fringe, scene.size))
+        outer = window(padded(found.box, AROUND * fringe, scene.size))
         mask = np.zeros(scene.size, bool)
         mask[found.window] = found.mask
-        near = ndimage.binary_dilation(mask[outer], np.ones((3, 3), bool), iterations=fringe)
-        hole[outer] |= mask[outer] | (near & (scene.label_map[outer] == IGNORE_INDEX))
-    return fill(scene, hole, context.is_ground[scene.label_map] & ~hole, vertical=VERTICAL)
+        distance = ndimage.distance_transform_edt(~mask[outer])
+        ignored = scene.label_map[outer] == IGNORE_INDEX
+        around = (distance > 0) & (distance <= AROUND * fringe)
+        if 2 * np.count_nonzero(ignored & around) > np.count_nonzero(around):
+            spreads[IGNORE_INDEX] = True
+            ignored[:] = False
+        hole[outer] |= mask[outer] | (ignored & (distance <= fringe))
+    return fill(scene, hole, spreads[scene.label_map] & ~hole, vertical=VERTICAL)
 
 
 def put(scene: Scene, sprite: Sprite, to: Box, context: Context) -> tuple[Scene, int, int]:
