@@ -77,21 +77,30 @@ def test_a_hole_is_filled_from_far_away_too():
 
 
 def test_a_dropped_car_leaves_road_and_sky_and_takes_its_dark_fringe_along(context):
-    scene = street((8, 10, 18, 24))
-    scene.label_map[18, 10:24] = IGNORE_INDEX
+    scene = street((8, 10, 18, 20))
+    scene.label_map[18, 10:20] = IGNORE_INDEX
     dropped = Drop.apply(scene, {"class": "car", "pixel": [8, 10]}, context)
     np.testing.assert_array_equal(dropped.label_map == SKY, street().label_map == SKY)
     assert set(np.unique(dropped.label_map)) == {SKY, ROAD}
 
 
+def test_what_stood_among_ignored_pixels_leaves_ignored_pixels(context):
+    scene = street((14, 16, 20, 24))
+    ignored = np.zeros((32, 48), bool)
+    ignored[4:30, 6:34] = True
+    scene.label_map[ignored & (scene.label_map != CAR)] = IGNORE_INDEX
+    dropped = Drop.apply(scene, {"class": "car", "pixel": [14, 16]}, context).label_map
+    np.testing.assert_array_equal(dropped, np.where(ignored, IGNORE_INDEX, street().label_map))
+
+
 def test_a_pasted_car_is_scaled_by_the_height_that_is_usual_at_its_place():
-    # Cars whose height doubles from bottom 16 to bottom 24 of 32.
+    # Cars whose height doubles from bottom 16 to bottom 24 of 32: the horizon is at 8.
     training = [street((12, 4, 16, 10)), street((16, 20, 24, 32)), street((14, 4, 18, 10)), street((11, 6, 15, 11))]
     training += [street((12, 30, 16, 36))] * 8 + [street((16, 30, 24, 42))] * 8
     context = context_of(training, FREE)
     thing = context.thing(CAR)
     ratio = thing.usual_height(24 / 32) / thing.usual_height(16 / 32)
-    assert ratio == pytest.approx(2, rel=1e-3)
+    assert ratio == pytest.approx(2, rel=0.03)
     donor = training[0].objects(CAR)[0]
     sprite = Sprite.of([donor])
     rows = set()
@@ -102,8 +111,9 @@ def test_a_pasted_car_is_scaled_by_the_height_that_is_usual_at_its_place():
         assert street().label_map[to[2], max(0, to[1])] == ROAD
         rows.add(to[2])
     assert {16, 24} <= rows
-    bounded = choose_place(street(), sprite, np.random.default_rng(0), context, scale_range=(1.0, 1.0))
-    assert (bounded[2] - bounded[0], bounded[3] - bounded[1]) == (4, 6)
+    for seed in range(5):
+        to = choose_place(street(), sprite, np.random.default_rng(seed), context, scale_range=(1.0, 1.0))
+        assert (to[2], to[2] - to[0], to[3] - to[1]) == (16, 4, 6)
 
 
 def test_a_pasted_box_is_where_its_record_says_and_what_is_nearer_stays_in_front():
@@ -144,7 +154,7 @@ def test_an_object_scales_about_the_middle_of_its_bottom(context):
 
 
 def test_a_moved_object_leaves_no_trace(context):
-    scene = street((10, 10, 18, 20))
+    scene = street((10, 10, 18, 16))
     moved = Move.apply(scene, {"class": "car", "pixel": [10, 10], "to": [16, 30, 26, 42]}, context)
     np.testing.assert_array_equal(moved.label_map, street((16, 30, 26, 42)).label_map)
 
@@ -164,7 +174,7 @@ def test_a_carrier_takes_its_rider_along_but_not_what_it_hides():
         return scene
 
     context = context_of([pair(4), pair(20), pair(30)], FREE)
-    assert context.carries == {(CAR, VAN)}
+    assert context.carries == {(CAR, VAN)} and VAN not in context.supports and CAR in context.supports
     scene = pair(6)
     group, hidden = with_carried(scene, scene.objects(CAR)[0], context)
     assert [found.class_id for found in group] == [CAR, VAN] and not hidden

@@ -173,5 +173,7 @@ def test_an_operation_is_tried_with_its_probability():
 
 def test_donors_of_another_size_are_named():
     perturbation = perturbation_of([{"op": "paste", "p": 1}], [street((14, 4, 20, 12))])
-    with pytest.raises(ValueError, match=r"the label map '0' is \(32, 48\), not \(16, 16\) \(height, width\)"):
-        perturbation.perturb(street(size=(16, 16)), 0)
+    donors = Donors(lambda key: street(size=(16, 16)), {"a": perturbation.context.donors.objects.tolist()})
+    other = Perturbation(perturbation.recipe, SPACE, perturbation.context.statistics, donors)
+    with pytest.raises(ValueError, match=r"the label map 'a' is \(16, 16\), not \(32, 48\) \(height, width\)"):
+        other.perturb(street(), 0)

@@ -145,8 +145,8 @@ def draw_region(scene: Scene, rng: np.random.Generator, radius_range: tuple[floa
     row, column = divmod(int(rng.choice(pixels)), scene.size[1])
     region = region_at(scene, row, column)
     inside = np.pad(region[window(bounding_box(region))], 1)
-    thickness = int(ndimage.distance_transform_edt(inside).max())  # half of it
-    radius = min(max(1, round(rng.uniform(*radius_range) * scene.size[0])), thickness // 2)
+    half = int(ndimage.distance_transform_edt(inside).max())  # of the thickness
+    radius = min(max(1, round(rng.uniform(*radius_range) * scene.size[0])), half // 2)
     if radius < 1:
         raise Refused("thin")
     return {"pixel": [row, column], "radius": radius}

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from augment.perturb.donors import Donors
-from augment.perturb.scene import Box, Scene
+from augment.perturb.scene import Box, Object, Scene
 from augment.perturb.statistics import (
     AREA,
     BOTTOM,
@@ -73,6 +73,13 @@ class Context:
         """Ids of the named classes; None names all things."""
         return self.things if names is None else tuple(self.id_of(name) for name in names)
 
+    def donor(self, source_key: str) -> Scene:
+        """Another label map; a ValueError if it is not of the size that the statistics are of."""
+        scene, size = self.donors.scene(source_key), (self.statistics.height, self.statistics.width)
+        if scene.size != size:
+            raise ValueError(f"the label map {source_key!r} is {scene.size}, not {size} (height, width)")
+        return scene
+
     def thing(self, class_id: int) -> ThingStatistics | None:
         """The training objects of a class; None where there were none in full view."""
         return self.statistics.things.get(self.space.classes[class_id])
@@ -105,18 +112,23 @@ class Context:
 
     @cached_property
     def supports(self) -> dict[int, Float[np.ndarray, "256"]]:
-        """Thing → shares of the ground classes that its training objects stand on, for things that stand on any."""
+        """Thing → shares of the ground classes under its training objects; only things that stand by themselves."""
         found = {}
         for class_id in self.things:
             thing = self.thing(class_id)
-            if thing is None:
-                continue
+            if thing is None or self.space.classes[class_id] in self.statistics.carriers:
+                continue  # riders come with bicycles only
             shares = np.zeros(256)
             shares[: self.space.num_classes] = thing.support
             shares[~self.is_ground | (shares < SEEN)] = 0
             if shares.any():
                 found[class_id] = shares / shares.sum()
         return found
+
+    @cached_property
+    def together(self) -> Int[np.ndarray, "c c"]:
+        """Training maps that hold both classes."""
+        return np.array(self.statistics.together)
 
     @cached_property
     def carries(self) -> set[tuple[int, int]]:
@@ -144,7 +156,7 @@ class Context:
                 found[class_id] = rows[(shapes >= low) & (shapes <= high)]
         return found
 
-    def movable(self, scene: Scene, class_ids: Sequence[int]) -> dict[int, list]:
+    def movable(self, scene: Scene, class_ids: Sequence[int]) -> dict[int, list[Object]]:
         """Class → objects of the scene in full view and of at least the minimum area, for classes that have any."""
         least = self.rules.min_pixels(scene.size)
         found = {}

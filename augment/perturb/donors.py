@@ -10,6 +10,8 @@ from jaxtyping import Int
 from augment.perturb.scene import Scene
 from augment.perturb.statistics import COLUMNS
 
+BYTES_PER_PIXEL = 9  # of a scene: ids, instances, numbers of regions
+
 
 class Donors:
     """The label maps by source key, and an index of their objects. Threads may share it.
@@ -17,19 +19,18 @@ class Donors:
     Args:
         load: source key → scene at the frame's size.
         objects: source key → rows of its objects (`MapSummary.objects`); plain JSON. Keys without objects count, too.
-        kept: how many scenes stay in memory, those used last.
+        megabytes: of scenes that stay in memory, those used last.
     """
 
     def __init__(
-        self, load: Callable[[str], Scene], objects: Mapping[str, Sequence[Sequence[int]]], *, kept: int = 256
+        self, load: Callable[[str], Scene], objects: Mapping[str, Sequence[Sequence[int]]], *, megabytes: int = 256
     ) -> None:
-        assert kept >= 1
         self.keys = list(objects)
         counts = [len(rows) for rows in objects.values()]
         self.owner = np.repeat(np.arange(len(self.keys)), counts)  # (N,) which key an object is of
         flat = [row for rows in objects.values() for row in rows]
         self.objects: Int[np.ndarray, "n 9"] = np.array(flat, np.int64).reshape(-1, len(COLUMNS))
-        self._load, self._kept = load, kept
+        self._load, self._bytes = load, megabytes * 10**6
         self._scenes: OrderedDict[str, Scene] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -42,7 +43,8 @@ class Donors:
         scene = self._load(source_key)
         with self._lock:
             self._scenes[source_key] = scene
-            while len(self._scenes) > self._kept:
+            kept = max(1, self._bytes // (BYTES_PER_PIXEL * scene.label_map.size))
+            while len(self._scenes) > kept:
                 self._scenes.popitem(last=False)
         return scene
 

@@ -20,7 +20,7 @@ class Move:
     Attributes:
         classes: which things; None is all.
         distance: how far, at most, as a share of the frame.
-        scale_range: bounds of the scale that the new place asks for.
+        scale_range: of the scale that the new place asks for; other places are none.
     """
 
     p: float = 0.5

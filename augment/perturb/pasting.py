@@ -24,7 +24,7 @@ class Paste:
         classes: which things; None is all.
         boost: None takes the training set's objects as they come. "rare" draws a class with P(c) ∝ f_c^(-1/2), f_c
             being the share of training maps that hold it, then one of its objects.
-        scale_range: bounds of the scale that the new place asks for.
+        scale_range: of the scale that the new place asks for; other places are none.
     """
 
     p: float = 0.5
@@ -52,9 +52,7 @@ class Paste:
         class_id = classes[rng.choice(len(classes), p=weights / weights.sum())]
         row = int(rng.choice(rows[class_id]))
         source = context.donors.key_of(row)
-        donor = context.donors.scene(source)
-        if donor.size != scene.size:
-            raise ValueError(f"the label map {source!r} is {donor.size}, not {scene.size} (height, width)")
+        donor = context.donor(source)
         _, first, column, *_ = context.donors.objects[row].tolist()
         found = donor.object_at(first, column)
         assert found is not None and found.class_id == class_id, f"{source!r} has changed since its objects were listed"
@@ -74,7 +72,7 @@ class Paste:
 
     @staticmethod
     def apply(scene: Scene, parameters: dict, context: Context) -> Scene:
-        donor = context.donors.scene(parameters["source_key"])
+        donor = context.donor(parameters["source_key"])
         sprite = Sprite.of(with_carried(donor, object_of(donor, parameters), context)[0])
         if parameters["mirrored"]:
             sprite = sprite.mirrored()

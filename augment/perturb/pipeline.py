@@ -33,7 +33,7 @@ class Perturbation:
     """Perturbs scenes by a recipe; a function of (recipe, statistics, donors, scene, seed). Threads may share it.
 
     Args:
-        statistics: of the training label maps, taken with the recipe's things at the size of the scenes.
+        statistics: of the training label maps, taken with the recipe's things and at the size of the scenes.
         donors: the label maps that objects and halves come from.
     """
 
@@ -45,6 +45,7 @@ class Perturbation:
     def perturb(self, scene: Scene, seed: int) -> Perturbed:
         """Try each operation with its probability. Its random numbers are its own: more operations after it, or other
         options before it, do not change them."""
+        assert scene.size == (self.context.statistics.height, self.context.statistics.width), scene.size
         records: list[dict] = []
         counts: Counter[str] = Counter()
         for position, (name, operation) in enumerate(self.recipe.operations, start=1):

@@ -1,6 +1,7 @@
 """Where an object may stand in another place: on what its class stands on, at a height that its class is seen at."""
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from augment.perturb.context import Context
 from augment.perturb.scene import Box, Refused, Scene
@@ -22,7 +23,8 @@ def choose_place(
     """A box for the sprite's base: bottom row as in training, on a support drawn by its share, scaled to the row.
 
     Args:
-        scale_range: bounds of the scale, which is the usual height there over the usual height where it comes from.
+        scale_range: the scale is the usual height there over the usual height where it comes from; places that ask for
+            a scale out of this range are none.
         near: how far it may go from where it is, (vertical, horizontal), as shares of the frame.
 
     Raises:
@@ -44,16 +46,18 @@ def choose_place(
         middle = (base[1] + base[3]) / 2
         columns = slice(max(0, round(middle - near[1] * width)), max(0, round(middle + near[1] * width)))
     first, last = max(1, int(first)), min(height - 1, int(last))
-    rows, left_end, right_end = scene.label_map[first : last + 1, columns], *_base_columns(sprite)
+    rows, (left_end, right_end) = scene.label_map[first : last + 1, columns], _base_columns(sprite)
+    usual = thing.usual_height(base[2] / height)
+    scales = np.array([thing.usual_height(row / height) / usual for row in range(first, last + 1)])
+    allowed = (scales >= scale_range[0] - 1e-6) & (scales <= scale_range[1] + 1e-6)
     for _ in range(TRIES):
         ground = int(rng.choice(256, p=shares / shares.sum()))
         wanted = thing.bottom_at(rng.uniform(low, high)) * height
-        fitting = first + np.flatnonzero((rows == ground).any(axis=1))
+        fitting = first + np.flatnonzero((rows == ground).any(axis=1) & allowed)
         if not len(fitting):
             continue
         bottom = int(fitting[np.abs(fitting - wanted).argmin()])
-        scale = thing.usual_height(bottom / height) / thing.usual_height(base[2] / height)
-        scale = float(np.clip(scale, *scale_range))
+        scale = float(scales[bottom - first])
         size = max(1, round((base[2] - base[0]) * scale)), max(1, round((base[3] - base[1]) * scale))
         start, stop = round(left_end * scale), max(round(left_end * scale) + 1, round(right_end * scale))
         line = scene.label_map[bottom]
@@ -66,7 +70,7 @@ def choose_place(
     raise Refused("support")
 
 
-def coverage(good: np.ndarray, size: int) -> np.ndarray:
+def coverage(good: Bool[np.ndarray, " w"], size: int) -> Float[np.ndarray, " w"]:
     """Share of good pixels in the `size` pixels around each one, of those inside the line."""
     total = np.concatenate([[0], np.cumsum(good)])
     start = np.arange(len(good)) - size // 2

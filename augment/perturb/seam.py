@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int, Int32
 
 from augment.perturb.context import Context
 from augment.perturb.crumbs import all_regions, swept_from
@@ -55,10 +55,8 @@ class Seam:
         chosen = rng.choice(len(keys), size=min(self.candidates, len(keys)), replace=False)
         best = (-1.0, "", 0)
         for number in chosen:
-            donor = context.donors.scene(keys[number])
-            if donor.size != scene.size:
-                raise ValueError(f"the label map {keys[number]!r} is {donor.size}, not {scene.size} (height, width)")
-            if donor is scene or np.array_equal(donor.label_map, scene.label_map):
+            donor = context.donor(keys[number])
+            if np.array_equal(donor.label_map, scene.label_map):
                 continue
             agree = (scene.label_map == donor.label_map) & ~context.is_thing[scene.label_map]
             columns = np.arange(first, last + 1) + seam_columns(height, bends)[:, None]  # (H, places)
@@ -71,7 +69,7 @@ class Seam:
 
     @staticmethod
     def apply(scene: Scene, parameters: dict, context: Context) -> Scene:
-        donor = context.donors.scene(parameters["source_key"])
+        donor = context.donor(parameters["source_key"])
         height, width = scene.size
         left = np.arange(width) < seam_columns(height, np.array(parameters["knots"]))[:, None]
         mine = left if parameters["kept"] == "left" else ~left
@@ -81,12 +79,12 @@ class Seam:
         return swept_from(joined, sources, np.concatenate([areas, [0], other_areas[1:]]), context)
 
 
-def seam_columns(height: int, knots: np.ndarray) -> Int[np.ndarray, " h"]:
+def seam_columns(height: int, knots: Float[np.ndarray, " knots"]) -> Int[np.ndarray, " h"]:
     """The seam's column in each row."""
     return np.rint(spline_weights(height, height * KNOT_SPACING) @ knots).astype(int)
 
 
-def joined_instances(scene: Scene, donor: Scene, mine: Bool[np.ndarray, "h w"]) -> np.ndarray | None:
+def joined_instances(scene: Scene, donor: Scene, mine: Bool[np.ndarray, "h w"]) -> Int32[np.ndarray, "h w"] | None:
     """The donor's instances come after the scene's; none where the scene has none."""
     if scene.instances is None:
         return None

@@ -11,13 +11,14 @@ from augment.perturb.fill import fill, nearest_numbers
 from augment.perturb.scene import Box, Object, Scene, padded, window
 from dpsims.labels import IGNORE_INDEX
 
-VERTICAL = 2.0  # of `fill`: ground lies in layers, and the horizon is to go on behind a car that is taken out
-FRINGE = 0.01  # of the frame's height: ignored pixels this near to an object go with it
+VERTICAL = 1.5  # of `fill`: ground lies in layers, and the horizon is to go on behind a car that is taken out
+FRINGE = 0.01  # of the frame's height, at least 2 pixels: ignored pixels this near to an object go with it
+AROUND = 4  # times the fringe: where more than half of this is ignored, the object is in the middle of ignored pixels
 
 
 @dataclass(frozen=True, eq=False)
 class Sprite:
-    """An object with all that stands on it.
+    """An object with what it carries.
 
     Attributes:
         base: box of the object.
@@ -87,11 +88,10 @@ def with_carried(scene: Scene, found: Object, context: Context) -> tuple[list[Ob
     hidden: list[Object] = []
     for lower in group:  # grows while it is gone through
         top, left, bottom, right = lower.box
-        if top == 0:
-            continue
-        body = np.pad(lower.mask, ((1, 0), (0, 0)))
+        start = max(0, top - 1)
+        body = np.pad(lower.mask, ((top - start, 0), (0, 0)))
         above = ~body[:-1] & body[1:]
-        ids = scene.label_map[top - 1 : bottom - 1, left:right][above]
+        ids = scene.label_map[start : bottom - 1, left:right][above]
         for class_id in np.flatnonzero(np.bincount(ids[context.is_thing[ids]], minlength=256)):
             for other in scene.objects(int(class_id)):
                 if not any(other is known for known in group + hidden) and _stands_on(other, lower):
@@ -110,18 +110,26 @@ def _stands_on(upper: Object, lower: Object) -> bool:
 def take_out(scene: Scene, group: list[Object], context: Context) -> Scene:
     """The scene without these objects; their pixels take the nearest ground (`Context.is_ground`).
 
+    An object in the middle of ignored pixels leaves ignored pixels: ground there would keep its outline.
+
     Raises:
         Refused: if there is no ground.
     """
     hole = np.zeros(scene.size, bool)
-    fringe = max(1, round(FRINGE * scene.size[0]))
+    spreads = context.is_ground.copy()
+    fringe = max(2, round(FRINGE * scene.size[0]))
     for found in group:
-        outer = window(padded(found.box, fringe, scene.size))
+        outer = window(padded(found.box, AROUND * fringe, scene.size))
         mask = np.zeros(scene.size, bool)
         mask[found.window] = found.mask
-        near = ndimage.binary_dilation(mask[outer], np.ones((3, 3), bool), iterations=fringe)
-        hole[outer] |= mask[outer] | (near & (scene.label_map[outer] == IGNORE_INDEX))
-    return fill(scene, hole, context.is_ground[scene.label_map] & ~hole, vertical=VERTICAL)
+        distance = ndimage.distance_transform_edt(~mask[outer])
+        ignored = scene.label_map[outer] == IGNORE_INDEX
+        around = (distance > 0) & (distance <= AROUND * fringe)
+        if 2 * np.count_nonzero(ignored & around) > np.count_nonzero(around):
+            spreads[IGNORE_INDEX] = True
+            ignored[:] = False
+        hole[outer] |= mask[outer] | (ignored & (distance <= fringe))
+    return fill(scene, hole, spreads[scene.label_map] & ~hole, vertical=VERTICAL)
 
 
 def put(scene: Scene, sprite: Sprite, to: Box, context: Context) -> tuple[Scene, int, int]:

@@ -14,16 +14,19 @@ from dpsims.labels import IGNORE_INDEX, LabelSpace
 COLUMNS = ("class_id", "row", "column", "top", "left", "bottom", "right", "area", "support")  # of an object's row
 CLASS, ROW, COLUMN, TOP, LEFT, BOTTOM, RIGHT, AREA, SUPPORT = range(len(COLUMNS))
 QUANTILES = 21  # 0, 0.05, …, 1
-FEW = 10  # objects of a class below which its heights follow the slope of all things together
-FIT_OBJECTS = 400  # that the fit compares in pairs, at most
+FEW = 10  # objects of a class below which its heights follow the horizon of all things together
+HORIZONS = np.geomspace(10, 0.005, 80)  # how far above the topmost objects' bottoms it may be; far is constant height
+NEAREST = 0.005  # to the horizon, in shares of the height: what is nearer counts as being there
+OFF = 1.0  # log height from the fit beyond which an object counts no more: half of something, or three in one
 TAILS = (0.02, 0.98)  # quantiles of the classes' centres that count as usual
-CARRIED = 0.2  # share of a class' objects on objects of another class from which on that one carries it
+CARRIED = 0.5  # a class is carried if more of its objects rest on other things: riders are, trees behind cars not
+CARRIER = 0.1  # a class carries another if more of its objects than that rest on it
 ROUND = 6  # digits that are kept of what is fitted
 
 
 @dataclass(frozen=True)
 class MapSummary:
-    """One training label map; made in any thread, merged by `Statistics.of` in the order of the maps.
+    """One training label map; made in any thread, and merged by `Statistics.of` in any order.
 
     Attributes:
         pixels: of each class.
@@ -72,15 +75,15 @@ class ThingStatistics:
     Attributes:
         count: how many.
         bottoms: quantiles 0, 0.05, …, 1 of where they end.
-        intercept, slope: of log height over bottom.
-        residuals: the same quantiles of log height minus that line.
+        horizon, growth: height = growth · (bottom - horizon), as one camera sees objects of one size on flat ground.
+        residuals: the same quantiles of log height over that.
         support: share of their area that stands on each class: scraps, of what others hide, say little.
     """
 
     count: int
     bottoms: list[float]
-    intercept: float
-    slope: float
+    horizon: float
+    growth: float
     residuals: list[float]
     support: list[float]
 
@@ -91,11 +94,11 @@ class ThingStatistics:
         return float(np.interp(quantile, np.linspace(0, 1, QUANTILES), self.residuals))
 
     def usual_height(self, bottom: float) -> float:
-        return float(np.exp(self.intercept + self.slope * bottom))
+        return self.growth * max(NEAREST, bottom - self.horizon)
 
     def residual(self, bottom: Float[np.ndarray, " n"], height: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """How far log heights are from what is usual there."""
-        return np.log(height) - self.intercept - self.slope * bottom
+        return np.log(height) - np.log(self.growth) - log_distance(bottom, self.horizon)
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ class Statistics:
         together: (C, C) maps that hold both classes.
         centres: class name → usual range of the mean row of its pixels, shares of the height.
         things: class name → its objects, for classes that have any in full view.
-        carriers: class name → classes on whose objects much of its objects stand, as riders do on bicycles.
+        carriers: class name → classes on whose objects most of its objects rest, as riders do on bicycles.
     """
 
     classes: list[str]
@@ -185,59 +188,63 @@ class Statistics:
 
 
 def thing_statistics(objects: Int[np.ndarray, "n 9"], space: LabelSpace, height: int) -> dict[str, ThingStatistics]:
-    """By class name, from the rows of objects in full view. Slopes of rare classes are those of all things."""
+    """By class name, from the rows of objects in full view. The horizon of rare classes is that of all things."""
     bottoms = objects[:, BOTTOM] / height
     heights = np.log((objects[:, BOTTOM] - objects[:, TOP]) / height)
-    classes = np.unique(objects[:, CLASS])
-    # Each class about its own median: a pole is taller than a car at the same place.
-    level = np.zeros(len(objects))
-    for class_id in classes:
-        mine = objects[:, CLASS] == class_id
-        level[mine] = heights[mine] - np.median(heights[mine])
-    common = median_slope(bottoms, level)
+    common = fit_horizon(bottoms, heights, objects[:, CLASS])
     found = {}
-    for class_id in classes:
+    for class_id in np.unique(objects[:, CLASS]):
         mine = objects[:, CLASS] == class_id
         x, y = bottoms[mine], heights[mine]
         few = len(x) < FEW
-        slope = common if few else median_slope(x, y)
-        intercept = float(np.median(y - slope * x))
-        residuals = np.quantile(y - intercept - slope * x, np.linspace(0, 1, QUANTILES))
+        horizon = round(common if few else fit_horizon(x, y, objects[mine, CLASS]), ROUND)
+        y = y - log_distance(x, horizon)
+        growth = float(np.median(y))
+        residuals = np.quantile(y - growth, np.linspace(0, 1, QUANTILES))
         if few:  # half and twice the height are as usual
             residuals = np.linspace(min(residuals[0], -np.log(2)), max(residuals[-1], np.log(2)), QUANTILES)
         support = np.bincount(objects[mine, SUPPORT], objects[mine, AREA], space.num_classes)
         found[space.classes[class_id]] = ThingStatistics(
             count=len(x),
             bottoms=np.quantile(x, np.linspace(0, 1, QUANTILES)).round(ROUND).tolist(),
-            intercept=round(intercept, ROUND),
-            slope=round(slope, ROUND),
+            horizon=horizon,
+            growth=round(float(np.exp(growth)), ROUND),
             residuals=residuals.round(ROUND).tolist(),
             support=(support / support.sum()).round(ROUND).tolist(),
         )
     return found
 
 
+def log_distance(bottom: Float[np.ndarray, " n"], horizon: float) -> Float[np.ndarray, " n"]:
+    """Log of how far below the horizon, in shares of the height."""
+    return np.log(np.maximum(NEAREST, bottom - horizon))
+
+
+def fit_horizon(
+    bottoms: Float[np.ndarray, " n"], log_heights: Float[np.ndarray, " n"], classes: Int[np.ndarray, " n"]
+) -> float:
+    """Row for which the heights of each class are most alike once divided by the distance from it; far if all fit."""
+    if not len(bottoms):
+        return -float(HORIZONS[0])
+    groups = [classes == class_id for class_id in np.unique(classes)]
+    candidates = np.quantile(bottoms, TAILS[0]) - HORIZONS
+    losses = []
+    for horizon in candidates:
+        residual = log_heights - log_distance(bottoms, float(horizon))
+        for group in groups:  # each class about its own median: a pole is taller than a car at the same place
+            residual[group] -= np.median(residual[group])
+        losses.append(np.minimum(np.abs(residual), OFF).mean())
+    return float(candidates[int(np.argmin(np.round(losses, ROUND)))])
+
+
 def carriers(objects: Int[np.ndarray, "n 9"], space: LabelSpace, things: Sequence[int]) -> dict[str, list[str]]:
-    """By class name, from the rows of all objects."""
+    """By class name, from the rows of all objects: of classes that mostly rest on things of others, what these are."""
     found = {}
     for class_id in things:
         mine = objects[(objects[:, CLASS] == class_id) & (objects[:, SUPPORT] != IGNORE_INDEX)]
         counts = np.bincount(mine[:, SUPPORT], minlength=space.num_classes)
-        names = [
-            space.classes[k] for k in things if k != class_id and counts[k] > 0 and counts[k] >= CARRIED * len(mine)
-        ]
-        if names:
-            found[space.classes[class_id]] = names
+        counts[class_id] = 0
+        if counts[list(things)].sum() > CARRIED * len(mine):
+            least = CARRIER * len(mine)
+            found[space.classes[class_id]] = [space.classes[label] for label in things if counts[label] > least]
     return found
-
-
-def median_slope(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float:
-    """Theil-Sen: the median slope over all pairs of points, some of which may be far off; 0 where x is one value."""
-    order = np.lexsort((y, x))
-    if len(order) > FIT_OBJECTS:
-        order = order[np.linspace(0, len(order) - 1, FIT_OBJECTS).round().astype(int)]
-    x, y = x[order], y[order]
-    first, second = np.triu_indices(len(x), 1)
-    run = x[second] - x[first]
-    apart = run > 1e-9
-    return float(np.median((y[second] - y[first])[apart] / run[apart])) if apart.any() else 0.0

@@ -40,7 +40,7 @@ def _check_classes(before: Scene, after: Scene, context: Context) -> None:
         raise Refused("ids")
     new = np.flatnonzero(present[:num_classes] & ~before.present()[:num_classes])
     if len(new):
-        together = np.array(context.statistics.together)[new][:, present[:num_classes]]
+        together = context.together[new][:, present[:num_classes]]
         if together.min() < context.rules.min_images:
             raise Refused("together")
 
