@@ -35,6 +35,7 @@ from augment.shards import (
     write_shard,
 )
 from dpsims.frame import fit, fit_label_map
+from dpsims.inference import inference_graph
 from dpsims.instances import centre_offsets, read_instances
 from dpsims.labels import IGNORE_INDEX, encode_label_png, read_label_map
 from dpsims.sample import Snapshot, noise, to_uint8
@@ -194,6 +195,7 @@ class Factory:
     ) -> None:
         self.snapshot, self.settings, self.files = snapshot, settings, files
         self.device, self.batch_size, self.pool = device, batch_size, pool
+        self.generator = inference_graph(snapshot.generator, bf16=settings.bf16)
 
     def make(self, records: Iterable[Record]) -> Iterator[Sample]:
         """The samples of the records, in their order; all records of a label map follow one another."""
@@ -246,10 +248,10 @@ class Factory:
         if self.snapshot.instances:
             inputs.append(torch.from_numpy(np.stack([source.offsets for source in maps])))  # (M, 2, H, W)
         seeds = [record.seed for source in maps for record in source.records]
-        conditioning = self.run(self.snapshot.generator.encode, *inputs)  # for M·K images
+        conditioning = self.run(self.generator.encode, *inputs)  # for M·K images
         for start in range(0, len(seeds), self.batch_size):  # more than one turn only where M = 1
             z = noise(seeds[start : start + self.batch_size], self.snapshot.z_dim)
-            images = self.run(partial(self.snapshot.generator.decode, conditioning), z)  # (N, 3, H, W)
+            images = self.run(partial(self.generator.decode, conditioning), z)  # (N, 3, H, W)
             finite = images.abs().amax((1, 2, 3)).isfinite().tolist()
             for image, good in zip(to_uint8(images).cpu().numpy(), finite, strict=True):
                 yield image if good else None
