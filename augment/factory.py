@@ -28,6 +28,7 @@ from augment.plan import Plan
 from augment.record import Record
 from augment.shards import OK, Sample
 from augment.survey import Reader
+from dpsims.inference import inference_graph
 from dpsims.instances import centre_offsets
 from dpsims.labels import IGNORE_INDEX, encode_label_png
 from dpsims.sample import Snapshot, noise, to_uint8
@@ -140,6 +141,7 @@ class Factory:
         self.snapshot, self.plan, self.settings = snapshot, plan, settings
         self.device, self.batch_size, self.pool = device, batch_size, pool
         self.read, self.perturbation = reader_of(snapshot, settings), perturbation
+        self.generator = inference_graph(snapshot.generator, bf16=settings.bf16)
 
     def make(self, shard: int) -> Iterator[Sample]:
         """The shard's samples, in the order of their records."""
@@ -212,7 +214,7 @@ class Factory:
         inputs = [torch.from_numpy(np.stack([source.label_map for source in good])).long()]  # (M, H, W)
         if self.snapshot.instances:
             inputs.append(torch.from_numpy(np.stack([source.offsets for source in good])))  # (M, 2, H, W)
-        conditioning = self.run(self.snapshot.generator.encode, *inputs)
+        conditioning = self.run(self.generator.encode, *inputs)
         seeds = [record.seed for source in good for record in source.records]
         if len(seeds) <= self.batch_size:
             counts = [len(source.records) for source in good]
@@ -228,9 +230,9 @@ class Factory:
         """Images of label maps, `counts` samples of each."""
         z = noise(seeds, self.snapshot.z_dim)
         if len(set(counts)) == 1:
-            return self.run(lambda z: self.snapshot.generator.decode(conditioning, z), z)
+            return self.run(lambda z: self.generator.decode(conditioning, z), z)
         index = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-        return self.run(lambda z, index: self.snapshot.generator.decode(conditioning, z, index), z, index)
+        return self.run(lambda z, index: self.generator.decode(conditioning, z, index), z, index)
 
     def fetch(self, maps: list[PreparedMap], images: Float[Tensor, "n 3 h w"]) -> Batch:
         """Start bringing images to the host."""

@@ -14,6 +14,7 @@ from PIL import Image
 
 from augment.shards import read_member, read_rows
 from dpsims.generator import Generator
+from dpsims.inference import InferenceGenerator
 from dpsims.labels import LabelSpace, default_palette, encode_label_png
 from dpsims.sample import save_generator
 
@@ -74,8 +75,8 @@ def test_makes_shards_says_so_and_goes_on(tool, tmp_path):
 
 def test_shards_of_any_batch_size_are_the_same(tool, tmp_path, monkeypatch):
     # Untrained images are nearly grey; at 20 times their contrast a wrong batch would show.
-    to_image = Generator.to_image
-    monkeypatch.setattr(Generator, "to_image", lambda self, features: 20 * to_image(self, features))
+    to_image = InferenceGenerator.to_image
+    monkeypatch.setattr(InferenceGenerator, "to_image", lambda self, features: 20 * to_image(self, features))
     for name, batch_size in (("one", "1"), ("four", "4"), ("again", "4")):
         options = ("--samples", "2", "--shard-size", "6", "--format", "png", "--batch-size", batch_size)
         assert tool(*options, "--out", str(tmp_path / name))[0] == 0
@@ -106,7 +107,7 @@ def test_ctrl_c_says_how_to_go_on(tool, monkeypatch):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Generator, "decode", interrupt)
+    monkeypatch.setattr(InferenceGenerator, "decode", interrupt)
     code, _, printed = tool()
     assert code == 130 and "the same command goes on" in printed
 
