@@ -122,7 +122,7 @@ def test_ctrl_c_says_how_to_go_on(tool, monkeypatch):
         (["--budget", "9", "--target", "bus=5"], "with a class of sky, road, car"),
         (["--budget", "nowhere.json"], "--budget nowhere.json is neither a number nor"),
         (["--variants", "2"], "--variants means nothing without --perturb"),
-        (["--perturb", "ligth"], "no perturbation is called 'ligth'; did you mean 'light'"),
+        (["--perturb", "ligth"], "no perturbation is called 'ligth', did you mean light?"),
         (["--perturb", "objects"], "no class is named whose pixels are objects"),
         (["--layout", "ade20k"], "--layout goes with --split"),
         (["--part", "4/4"], "--part 4/4 is to be I/N"),
