@@ -8,6 +8,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 
 import torch
 from synthesize_options import check_options, find_part, parse_arguments
@@ -16,7 +17,8 @@ from augment.engines import Work, make_in_processes, stop_by_terminate, worker_d
 from augment.factory import Settings, reader_of
 from augment.order import choose_label_maps, choose_reading, read_recipe, share_out
 from augment.plan import Plan
-from augment.report.sheet import contact_sheet
+from augment.report.gallery import spread
+from augment.report.sheet import contact_sheet, preview_sheet
 from augment.shards import OK, check_manifest, committed_shards, first_failure, open_manifest, read_stats
 from augment.storage import Folder, is_local, new_file, open_folder
 from augment.survey import survey
@@ -26,6 +28,7 @@ from dpsims.hardware import pick_device, use_bf16
 from dpsims.reading import Reading
 from dpsims.sample import Snapshot, load_generator
 
+PREVIEW_MAPS, PREVIEW_SAMPLES = 6, 3
 MARGIN = 1.1  # of free space over what the shards are estimated to take
 TAR_BYTES = 3 * 512 + 3 * 256  # headers and padding of a sample's files
 
@@ -37,6 +40,9 @@ def run(arguments: argparse.Namespace) -> None:
     folder = open_folder(arguments.out)
     snapshot = load_generator(arguments.generator, device)
     work, reading = plan_work(arguments, snapshot, device)
+    if arguments.preview is not None:
+        preview(arguments.preview, work, snapshot, device)
+        return
     description = describe(snapshot, work.plan, work.settings, work.perturbation(snapshot))
     check_manifest(folder, description)
 
@@ -133,6 +139,22 @@ def print_plan(work: Work, reading: Reading, snapshot: Snapshot, device: torch.d
     if part.count > 1:
         lines.append(f"part {part.index} of {part.count}: {len(part.shards(plan))} of the shards")
     print("plan: " + "\n      ".join(lines), flush=True)
+
+
+def preview(file: Path, work: Work, snapshot: Snapshot, device: torch.device) -> None:
+    """Draw some of the label maps with what would be made of them."""
+    sources = spread(work.plan.sources, PREVIEW_MAPS)
+    counts = [PREVIEW_SAMPLES] * len(sources)
+    plan = Plan(sources, counts, shard_size=sum(counts), seed=work.plan.seed, variants=PREVIEW_SAMPLES)
+    with ThreadPoolExecutor(work.threads) as pool:
+        factory = dataclasses.replace(work, plan=plan).factory(snapshot, device, pool)
+        samples, perturbed = factory.make(0), work.recipe is not None
+        rows = preview_sheet(samples, snapshot.space, sources, factory.read, perturbed=perturbed)
+    if not rows:
+        raise ValueError(f"none of {len(sources)} label maps could be used, such as {sources[0].place}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_grid(file, rows)
+    print(f"look at it: {file} (label map | {'its perturbed version | sample, ' if perturbed else 'samples, '}…)")
 
 
 def estimate(work: Work, snapshot: Snapshot, device: torch.device, missing: set[int], folder: Folder) -> None:

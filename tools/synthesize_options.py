@@ -100,6 +100,10 @@ def parse_arguments(description: str) -> argparse.Namespace:
     part_help = "make only every N-th shard from the I-th on, I from 0: for the jobs of an array (torchrun needs none)"
     add("--part", metavar="I/N", help=part_help)
     add("--dry-run", action="store_true", help="show the plan and what it will take, and make nothing")
+    preview_help = (
+        "make nothing but this picture: some label maps, perturbed versions of them, and what is painted there"
+    )
+    add("--preview", type=Path, metavar="FILE.png", help=preview_help)
     return parser.parse_args()
 
 
@@ -115,6 +119,8 @@ def check_options(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} is at least 1, not {value}")
+    if arguments.preview and arguments.preview.suffix.lower() != ".png":
+        raise ValueError(f"--preview {arguments.preview} is to be a file called *.png")
     if arguments.layout and not arguments.split:
         raise ValueError("--layout goes with --split: it says how a data set's splits lie")
     if arguments.workers and arguments.workers > 1 and "WORLD_SIZE" in os.environ:

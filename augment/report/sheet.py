@@ -1,14 +1,14 @@
-"""A picture of what shards hold: label maps from all over them, each followed by some of its samples."""
+"""Pictures of what shards hold, or would hold: label maps, each followed by its perturbed versions and its samples."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
 from augment.report.gallery import spread
-from augment.shards import OK, committed_shards, read_member, read_rows, read_stats
+from augment.shards import OK, Sample, committed_shards, read_member, read_rows, read_stats
 from augment.sources import LabelSource
 from augment.storage import Folder
 from augment.survey import Reader
@@ -42,6 +42,29 @@ def contact_sheet(
     grid = grid[:MAPS]
     columns = min(len(cells) for cells in grid)
     return [cells[:columns] for cells in grid]
+
+
+def preview_sheet(
+    samples: Iterable[Sample], space: LabelSpace, sources: Sequence[LabelSource], reader: Reader, *, perturbed: bool
+) -> list[list[UInt8[np.ndarray, "h w 3"]]]:
+    """A row for each label map: as it is, then each sample, after its label map if that is a perturbed one.
+
+    Args:
+        samples: equally many of each label map; those of a bad one are left out.
+    """
+    by_key = {source.source_key: source for source in sources}
+    rows: dict[str, list] = {}
+    for sample in samples:
+        if sample.status != OK:
+            continue
+        key = sample.record.source_key
+        if key not in rows:
+            rows[key] = [space.colorize(reader(by_key[key]).label_map)]
+        if perturbed:
+            rows[key].append(space.colorize(read_label_map(sample.members["seg.png"], space, source=key)))
+        extension = next(name for name in sample.members if name not in ("json", "seg.png"))
+        rows[key].append(np.array(Image.open(io.BytesIO(sample.members[extension])).convert("RGB")))
+    return list(rows.values())
 
 
 def read_image(folder: Folder, row: dict) -> UInt8[np.ndarray, "h w 3"]:
