@@ -1,7 +1,7 @@
 """Label maps → generator → encoded samples, each stage feeding the next.
 
-Label maps are read and images encoded in threads while the generator works, one batch ahead of what is fetched from it;
-the order stays that of the plan.
+Label maps are read and images encoded in threads while the generator works in one of its own, one batch ahead of what
+is fetched from it; the order stays that of the plan.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from augment.ordered_map import ordered_map
+from augment.ordered_map import in_background, ordered_map
 from augment.perturb.pipeline import Perturbation
 from augment.perturb.scene import Scene
 from augment.plan import Plan
@@ -147,7 +147,8 @@ class Factory:
         """The shard's samples, in the order of their records."""
         ahead = 2 * self.batch_size + 2  # one batch is encoded while the next one is made
         prepared = ordered_map(self.pool, lambda index: self.prepare(shard, index), self.plan.sources_of(shard), ahead)
-        return ordered_map(self.pool, self.encode, self.generate(map_ for maps in prepared for map_ in maps), ahead)
+        made = in_background(self.generate(map_ for maps in prepared for map_ in maps), self.batch_size)
+        return ordered_map(self.pool, self.encode, made, ahead)
 
     def prepare(self, shard: int, index: int) -> list[PreparedMap]:
         """Read a label map, with instances if the generator takes them; gives its variants at the generator's size."""

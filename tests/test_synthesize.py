@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,7 +21,7 @@ from PIL import Image
 from torch import nn
 
 from augment.factory import IMAGE_FORMATS, Settings, encode_image
-from augment.ordered_map import ordered_map
+from augment.ordered_map import in_background, ordered_map
 from augment.perturb.pipeline import Perturbation
 from augment.perturb.recipe import Recipe
 from augment.plan import Plan
@@ -431,6 +433,32 @@ def test_ordered_map_keeps_order_and_its_bound():
         results = ordered_map(pool, lambda i: i * i, items(), ahead=3)
         assert next(results) == 0 and taken == [0, 1, 2]
         assert list(results) == [i * i for i in range(1, 20)]
+
+
+def test_in_background_keeps_order_its_bound_and_errors():
+    taken = []
+
+    def items():
+        for i in range(20):
+            taken.append(i)
+            yield i
+        raise KeyError("the end")
+
+    results = in_background(items(), ahead=3)
+    assert next(results) == 0
+    time.sleep(0.3)
+    assert taken == [0, 1, 2, 3, 4]  # one used, three waiting, one in hand
+    with pytest.raises(KeyError, match="the end"):
+        for expected, result in enumerate(results, start=1):
+            assert result == expected
+    assert expected == 19
+
+    threads = threading.active_count()
+    results = in_background(iter(range(100)), ahead=2)
+    next(results)
+    assert threading.active_count() == threads + 1
+    results.close()
+    assert threading.active_count() == threads
 
 
 if __name__ == "__main__":  # the process that test_a_killed_process… starts: it dies in the middle of the second shard
