@@ -22,10 +22,8 @@ import webdataset
 
 from augment.record import Record
 from augment.storage import Folder, new_file, open_folder, write_text
-from augment.stream import stream
+from augment.stream import stream as stream  # passed on to who reads shards
 from dpsims.sample import file_sha256
-
-__all__ = ["stream"]  # which this module only passes on
 
 OK = "ok"
 MANIFEST = "shards.json"
