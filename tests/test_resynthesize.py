@@ -124,10 +124,11 @@ def test_the_label_map_and_the_seed_are_those_of_the_sample(shards):
 def test_broken_files_are_faults_and_broken_rows_are_left_out(shards):
     rewrite(shards, 0, lambda members, rows: members.update({"000000001.jpg": b"x", "000000003.seg.png": b"x"}))
     edit_rows(shards, lambda rows: rows[0].pop("seed"), shard=1)
+    (shards / "00002.tar").unlink()
     result = again(shards, per_shard=100)
     told = {finding.key: finding.message for finding in result.findings}
     assert "cannot be compared" in told["000000001"] and "cannot be made again" in told["000000003"]
-    assert {key[:5] for key in told} == {"00000"} and result.compared == 3 + 3
+    assert {key[:5] for key in told} == {"00000"} and result.compared == 3
 
 
 def test_generators_that_cannot_have_made_them_are_refused(sound, shards):

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from augment.factory import BAD_LABEL, Factory, PreparedMap, Settings
 from augment.plan import Plan
 from augment.record import Record
-from augment.shards import OK, committed_shards, read_manifest, read_member, read_rows
+from augment.shards import OK, committed_shards, read_manifest, read_member, read_rows, shard_file
 from augment.sources import ShardedLabel
 from augment.storage import Folder
 from augment.verify.finding import Finding
@@ -113,7 +113,9 @@ def resynthesize(
 
 
 def usable_rows(folder: Folder, shard: int) -> list[dict]:
-    """The rows of a shard; none if one of them is broken, for then no batch is what it was."""
+    """The rows of a shard; none if one of them is broken, for then no batch is what it was, or if there is no tar."""
+    if not shard_file(folder, shard, "tar").exists():
+        return []
     try:
         rows = read_rows(folder, shard)
     except (ValueError, OSError):
@@ -133,6 +135,7 @@ def factory_of(
     batch_size: int,
     pool: ThreadPoolExecutor,
 ) -> Factory:
+    """A factory for the batches of a shard. It wants a plan; that of the chosen samples will do, as it is not asked."""
     sources = [ShardedLabel(row["source_key"], row["split"], folder, row) for row in chosen.values()]
     plan = Plan(sources, [1] * len(sources), shard_size=len(sources), seed=0)
     return Factory(snapshot, plan, settings, device, batch_size, pool)
