@@ -7,9 +7,10 @@ the order stays that of the plan.
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from itertools import groupby
 from typing import TypeVar
@@ -21,10 +22,13 @@ from PIL import Image
 from torch import Tensor
 
 from augment.ordered_map import ordered_map
+from augment.perturb.pipeline import Perturbation
+from augment.perturb.scene import Scene
 from augment.plan import Plan
 from augment.record import Record
 from augment.shards import OK, Sample
-from dpsims.frame import fit, fit_label_map
+from augment.survey import Reader
+from dpsims.inference import inference_graph
 from dpsims.instances import centre_offsets
 from dpsims.labels import IGNORE_INDEX, encode_label_png
 from dpsims.sample import Snapshot, noise, to_uint8
@@ -64,12 +68,18 @@ class Settings:
 
 @dataclass(frozen=True)
 class PreparedMap:
-    """A label map at the generator's size, with what its samples share; `error` instead if it cannot be used."""
+    """A label map at the generator's size, with what its samples share; `error` instead if it cannot be used.
+
+    Attributes:
+        perturbations, counts: what was done to it, and what was tried (`Perturbed`).
+    """
 
     records: list[Record]
     error: str | None = None
     label_map: UInt8[np.ndarray, "h w"] | None = None
     offsets: Float[np.ndarray, "2 h w"] | None = None
+    perturbations: list[dict] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
     png: bytes = b""
     sha256: str = ""
     class_pixels: tuple[int, ...] = ()
@@ -115,6 +125,7 @@ class Factory:
         device: where the snapshot's generator is.
         batch_size: images per pass of the generator, at most.
         pool: reads label maps and encodes images.
+        perturbation: of each variant of a label map; None takes them as they are.
     """
 
     def __init__(
@@ -125,10 +136,12 @@ class Factory:
         device: torch.device,
         batch_size: int,
         pool: ThreadPoolExecutor,
+        perturbation: Perturbation | None = None,
     ) -> None:
         self.snapshot, self.plan, self.settings = snapshot, plan, settings
         self.device, self.batch_size, self.pool = device, batch_size, pool
-        self.space = replace(snapshot.space, raw_to_id=settings.raw_to_id)  # of the label files
+        self.read, self.perturbation = reader_of(snapshot, settings), perturbation
+        self.generator = inference_graph(snapshot.generator, bf16=settings.bf16)
 
     def make(self, shard: int) -> Iterator[Sample]:
         """The shard's samples, in the order of their records."""
@@ -139,35 +152,33 @@ class Factory:
     def prepare(self, shard: int, index: int) -> list[PreparedMap]:
         """Read a label map, with instances if the generator takes them; gives its variants at the generator's size."""
         source, records = self.plan.sources[index], self.plan.records(shard, index)
-        size = self.snapshot.height, self.snapshot.width
-        offsets = None
         try:
-            label_map = source.read(self.space)
-            if self.snapshot.instances:
-                instances = source.read_instances(label_map.shape[::-1])
-                offsets = centre_offsets(np.array(fit(instances, *size, resample=Image.Resampling.NEAREST)))
+            scene = self.read(source)
         except (ValueError, OSError) as error:
             return [PreparedMap(records, error=source.without_places(str(error)))]
-        label_map = fit_label_map(label_map, *size)
-        return [
-            self.ready(list(of_variant), label_map, offsets)
-            for _, of_variant in groupby(records, key=lambda record: record.variant)
-        ]
+        by_variant = groupby(records, key=lambda record: record.variant)
+        return [self.vary(list(of_variant), scene, variant) for variant, of_variant in by_variant]
 
-    def ready(
-        self,
-        records: list[Record],
-        label_map: UInt8[np.ndarray, "h w"],
-        offsets: Float[np.ndarray, "2 h w"] | None,
-    ) -> PreparedMap:
+    def vary(self, records: list[Record], scene: Scene, variant: int) -> PreparedMap:
+        """A variant of a label map, ready for the generator."""
+        done, counts = [], Counter()
+        if self.perturbation is not None:
+            seed = self.plan.variant_seed(records[0].source_key, variant)
+            try:
+                scene, done, counts = self.perturbation.perturb(scene, seed)
+            except (ValueError, OSError) as error:  # of another label map, which objects come from
+                return PreparedMap(records, error=f"a label map to take from has changed: {type(error).__name__}")
+        label_map = scene.label_map
         pixels = np.bincount(label_map.ravel(), minlength=256).tolist()
         return PreparedMap(
             records,
             label_map=label_map,
-            offsets=offsets,
+            offsets=centre_offsets(scene.instances) if scene.instances is not None else None,
+            perturbations=done,
+            counts=counts,
             png=encode_label_png(label_map),
             sha256=hashlib.sha256(label_map.tobytes()).hexdigest(),
-            class_pixels=tuple(pixels[: self.space.num_classes]),
+            class_pixels=tuple(pixels[: self.snapshot.space.num_classes]),
             ignored_pixels=pixels[IGNORE_INDEX],
         )
 
@@ -203,7 +214,7 @@ class Factory:
         inputs = [torch.from_numpy(np.stack([source.label_map for source in good])).long()]  # (M, H, W)
         if self.snapshot.instances:
             inputs.append(torch.from_numpy(np.stack([source.offsets for source in good])))  # (M, 2, H, W)
-        conditioning = self.run(self.snapshot.generator.encode, *inputs)
+        conditioning = self.run(self.generator.encode, *inputs)
         seeds = [record.seed for source in good for record in source.records]
         if len(seeds) <= self.batch_size:
             counts = [len(source.records) for source in good]
@@ -211,16 +222,17 @@ class Factory:
             return
         assert len(maps) == 1
         for start in range(0, len(seeds), self.batch_size):
-            part = replace(good[0], records=good[0].records[start : start + self.batch_size])
+            told = good[0].counts if start == 0 else Counter()
+            part = replace(good[0], records=good[0].records[start : start + self.batch_size], counts=told)
             yield self.fetch([part], self.decode(conditioning, [len(part.records)], [r.seed for r in part.records]))
 
     def decode(self, conditioning: object, counts: list[int], seeds: list[int]) -> Float[Tensor, "n 3 h w"]:
         """Images of label maps, `counts` samples of each."""
         z = noise(seeds, self.snapshot.z_dim)
         if len(set(counts)) == 1:
-            return self.run(lambda z: self.snapshot.generator.decode(conditioning, z), z)
+            return self.run(lambda z: self.generator.decode(conditioning, z), z)
         index = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-        return self.run(lambda z, index: self.snapshot.generator.decode(conditioning, z, index), z, index)
+        return self.run(lambda z, index: self.generator.decode(conditioning, z, index), z, index)
 
     def fetch(self, maps: list[PreparedMap], images: Float[Tensor, "n 3 h w"]) -> Batch:
         """Start bringing images to the host."""
@@ -250,7 +262,7 @@ class Factory:
             "variant": record.variant,
             "sample_index": record.sample_index,
             "seed": record.seed,
-            "perturbations": [],
+            "perturbations": source.perturbations,
             "generator_sha256": self.snapshot.sha256,
             "label_sha256": source.sha256,  # of the ids, row by row
             "versions": VERSIONS,
@@ -262,7 +274,15 @@ class Factory:
             "json": json.dumps(meta, sort_keys=True).encode(),
             "seg.png": source.png,
         }
-        return Sample(record, OK, None, members, source.class_pixels, source.ignored_pixels)
+        names = tuple(done["op"] for done in source.perturbations)
+        tried = source.counts if record is source.records[0] else Counter()
+        return Sample(record, OK, None, members, source.class_pixels, source.ignored_pixels, names, tried)
+
+
+def reader_of(snapshot: Snapshot, settings: Settings) -> Reader:
+    """Of label files, as the generator takes them."""
+    space = replace(snapshot.space, raw_to_id=settings.raw_to_id)
+    return Reader(space, (snapshot.height, snapshot.width), snapshot.instances)
 
 
 def encode_image(image: UInt8[np.ndarray, "h w 3"], image_format: str, quality: int | None) -> bytes:

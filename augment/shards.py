@@ -39,6 +39,7 @@ class Sample:
         class_pixels: pixels of each class in the label map.
         ignored_pixels: pixels of no class.
         perturbations: names of what was done to the label map.
+        tried: counts of what was done, drawn again or left out there, told once for all samples of the label map.
     """
 
     record: Record
@@ -48,6 +49,7 @@ class Sample:
     class_pixels: tuple[int, ...] = ()
     ignored_pixels: int = 0
     perturbations: tuple[str, ...] = ()
+    tried: Counter[str] = field(default_factory=Counter)
 
 
 def write_shard(folder: Folder, shard: int, samples: Iterable[Sample], num_classes: int) -> dict:
@@ -71,12 +73,14 @@ def write_tar(tar: Path, shard: int, samples: Iterable[Sample], num_classes: int
     """Write the samples' files; returns the manifest rows and the counts."""
     rows = []
     by_status: Counter[str] = Counter()
+    tried: Counter[str] = Counter()
     class_pixels, ignored_pixels = [0] * num_classes, 0
     # webdataset sorts a sample's members by extension; time, owner and mode are constants
     with open(tar, "wb") as stream, webdataset.TarWriter(stream, encoder=False, mtime=0) as writer:
         for sample in samples:
             assert sample.record.shard == shard
             by_status[sample.status] += 1
+            tried += sample.tried
             told = {"perturbations": list(sample.perturbations), "status": sample.status, "error": sample.error}
             sums = {extension: zlib.crc32(content) for extension, content in sample.members.items()}
             rows.append({**asdict(sample.record), **told, "members": {}, "crc32": sums})
@@ -88,7 +92,7 @@ def write_tar(tar: Path, shard: int, samples: Iterable[Sample], num_classes: int
     for row in rows:
         row["members"] = places.get(row["key"], {})
     counts = {"by_status": dict(sorted(by_status.items())), "class_pixels": class_pixels}
-    return rows, counts | {"ignored_pixels": ignored_pixels}
+    return rows, counts | {"ignored_pixels": ignored_pixels, "perturbations": dict(sorted(tried.items()))}
 
 
 def member_places(tar: Path) -> dict[str, dict[str, tuple[int, int]]]:
@@ -157,6 +161,7 @@ def total_of(stats: Iterable[dict]) -> dict:
         "bytes": sum(shard["bytes"] for shard in stats),
         "class_pixels": [sum(counts) for counts in zip(*(shard["class_pixels"] for shard in stats), strict=True)],
         "ignored_pixels": sum(shard["ignored_pixels"] for shard in stats),
+        "perturbations": dict(sorted(sum((Counter(shard["perturbations"]) for shard in stats), Counter()).items())),
     }
 
 

@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from augment.factory import Factory, Settings
+from augment.perturb.pipeline import Perturbation
 from augment.plan import Plan
 from augment.shards import (
     OK,
@@ -52,6 +53,7 @@ def synthesize(
     device: torch.device | str,
     batch_size: int,
     threads: int,
+    perturbation: Perturbation | None = None,
     part: Part = Part(),
     progress: bool = False,
 ) -> dict | None:
@@ -61,6 +63,7 @@ def synthesize(
         device: where the snapshot's generator is.
         batch_size: images per pass of the generator, at most.
         threads: that read label maps and encode images.
+        perturbation: of the label maps.
         progress: show a bar, on a terminal.
 
     Returns:
@@ -72,7 +75,7 @@ def synthesize(
     check_instances(snapshot, plan.sources)
     if batch_size < 1 or threads < 1:
         raise ValueError(f"--batch-size and --threads are at least 1, not {batch_size} and {threads}")
-    description = describe(snapshot, plan, settings)
+    description = describe(snapshot, plan, settings, perturbation)
     open_manifest(folder, description)
     sweep(folder)
     finished = set(committed_shards(folder))
@@ -81,7 +84,7 @@ def synthesize(
     done = sum(plan.samples_of(shard) for shard in shards if shard in finished)
     bar = tqdm(total=total, initial=done, unit="img", disable=None if progress else True)
     with ThreadPoolExecutor(threads) as pool, bar:
-        factory = Factory(snapshot, plan, settings, torch.device(device), batch_size, pool)
+        factory = Factory(snapshot, plan, settings, torch.device(device), batch_size, pool, perturbation)
         for number, shard in enumerate(shards):
             bar.set_description(f"shard {number + 1}/{len(shards)}")
             if shard not in finished:
@@ -92,8 +95,8 @@ def synthesize(
 def make_shard(factory: Factory, folder: Folder, shard: int, bar: tqdm | None = None) -> dict:
     """Make a shard and commit it; returns its stats."""
     try:
-        samples = factory.make(shard)
-        return write_shard(folder, shard, samples if bar is None else counted(samples, bar), factory.space.num_classes)
+        samples = factory.make(shard) if bar is None else counted(factory.make(shard), bar)
+        return write_shard(folder, shard, samples, factory.snapshot.space.num_classes)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(
@@ -139,7 +142,7 @@ def check_instances(snapshot: Snapshot, sources: Sequence[LabelSource]) -> None:
         )
 
 
-def describe(snapshot: Snapshot, plan: Plan, settings: Settings) -> dict:
+def describe(snapshot: Snapshot, plan: Plan, settings: Settings, perturbation: Perturbation | None = None) -> dict:
     """All that decides the bytes of the shards, as `shards.json` holds it."""
     raw_to_id = settings.raw_to_id and " ".join(f"{raw}:{label}" for raw, label in sorted(settings.raw_to_id.items()))
     alike = len(set(plan.counts)) == 1
@@ -152,10 +155,17 @@ def describe(snapshot: Snapshot, plan: Plan, settings: Settings) -> dict:
         "seed": plan.seed,
         **asdict(settings),
         "raw_to_id": raw_to_id,
+        "perturbation": perturbation and describe_perturbation(plan, perturbation),
         "height": snapshot.height,
         "width": snapshot.width,
     }
     return {"label_space": snapshot.space.to_meta(), "generator_sha256": snapshot.sha256, "plan": decided}
+
+
+def describe_perturbation(plan: Plan, perturbation: Perturbation) -> dict:
+    """The recipe, and what the label maps are like that it goes by and takes from."""
+    statistics = perturbation.context.statistics.digest
+    return {"variants": plan.variants, **perturbation.recipe.to_dict(), "statistics_sha256": statistics}
 
 
 def digest(value: object) -> str:

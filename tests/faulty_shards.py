@@ -65,6 +65,7 @@ def save(folder: Path, shard: int, rows: list[dict]) -> None:
         "by_status": dict(sorted(Counter(row["status"] for row in rows).items())),
         "class_pixels": pixels[:3].tolist(),
         "ignored_pixels": int(pixels[255]),
+        "perturbations": {},
         "bytes": tar.stat().st_size,
         "sha256": {"tar": file_sha256(tar), "jsonl": file_sha256(jsonl)},
     }

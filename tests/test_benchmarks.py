@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from augment.factory import encode_image
-from benchmarks import generator, photos, training_step
+from benchmarks import generator, inference, photos, training_step
 from benchmarks.generator import count_flops
 from benchmarks.measure import in_turns, peak_memory, run_alone, spread
 from benchmarks.options import gan_config, gan_overrides
@@ -73,6 +73,19 @@ def test_generator(capsys, tmp_path):
         assert made["efficiency"] == pytest.approx(made["floor_seconds"] / made["seconds"]["median"], rel=2e-3)
         assert made["images_per_second"] == pytest.approx(2 / made["seconds"]["median"], rel=2e-3)
         assert made["memory"]["peak_bytes"] >= made["memory"]["start_bytes"] > 0
+
+
+def test_inference(capsys):
+    inference.main([*TINY[:-1], "bf16"])
+    result = check_document(capsys.readouterr().out, "inference")
+    parts = {made["part"]: made for made in result["parts"]}
+    assert list(parts) == ["plain", "batched", "reuse", "channels_last", "folded", "unfolded_bf16", "bf16"]
+    assert parts["plain"]["speedup"] == {"min": 1, "median": 1, "max": 1}
+    assert [name for name, made in parts.items() if "gain" in made] == ["reuse", "channels_last", "folded", "bf16"]
+    assert parts["reuse"]["gain"] == parts["reuse"]["speedup"]
+    for made in parts.values():
+        assert made["images_per_second"] == pytest.approx(2 / made["seconds"]["median"], rel=2e-3)
+    assert result["first_layer"]["look_up"]["min"] > 0
 
 
 def test_training_step(capsys):
@@ -151,7 +164,7 @@ def test_a_setting_that_dies_is_a_result(capsys):
     assert good == {"setting": {"name": "good"}, "figure": 7}
 
 
-@pytest.mark.parametrize("module", [generator, training_step])
+@pytest.mark.parametrize("module", [generator, inference, training_step])
 def test_presets_are_settings_of_the_gans_configuration(module):
     for preset, device in (("cpu", "cpu"), ("gpu", "cuda")):
         settings = module.PRESETS[preset]()

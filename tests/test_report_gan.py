@@ -60,6 +60,9 @@ def test_the_best_of_each_row():
     assert headline(runs) == "a and b: the lowest FID, 20.00"
     assert headline(runs[:2]) == "2 generators with the same FID, 20.00"
     assert headline(runs[2:]) == "c: FID 30.00"
+    runs += [run("d", FID_net=20.8), run("e", FID_net=21.1)]
+    assert headline(runs) == "a, b and d within 5% of the lowest FID, 20.00"
+    assert headline(runs[2:]) == "d and e within 5% of the lowest FID, 20.80"
 
 
 def test_the_table_in_a_terminal():

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 from faulty_shards import edit_manifest, edit_rows, rewrite, swap, write_sound_shards
-from test_synthesize import SETTINGS, FakeGenerator, make, plan_of, snapshot_of
+from test_synthesize import SETTINGS, FakeGenerator, make, perturbation_of, plan_of, snapshot_of
 from test_synthesize_tool import TINY
 
 from augment.factory import Settings
-from augment.shards import read_manifest
+from augment.shards import read_manifest, read_rows
 from augment.synthesize import synthesize
 from augment.verify.resynthesize import Resynthesis, check_generator, resynthesize
 from augment.verify.walk import verify
@@ -64,6 +64,16 @@ def test_formats_variants_and_precision_are_those_of_the_plan(sound, tmp_path, s
     assert again(tmp_path / "out", per_shard=9) == Resynthesis(compared=10, bit_equal=10)
 
 
+def test_perturbed_label_maps_are_taken_from_the_shards(sound, tmp_path):
+    labels = Path(shutil.copytree(sound.parent / "labels", tmp_path / "labels"))
+    (labels / "map_3.png").unlink()
+    plan = {"samples": 4, "shard_size": 8, "variants": 2}
+    make(labels, tmp_path / "out", plan=plan, perturbation=perturbation_of(labels))
+    assert any(row["perturbations"] for row in read_rows(tmp_path / "out", 0))
+    assert verify(tmp_path / "out", threads=2).faults == []
+    assert again(tmp_path / "out", per_shard=9) == Resynthesis(compared=16, bit_equal=16)
+
+
 def test_batches_are_those_of_the_run(tmp_path, sound):
     """The batch that holds a chosen sample is made as a whole, with the same label maps, and no other one is."""
     plan = {"samples": [1, 2, 1, 1, 5], "shard_size": 10}
@@ -74,6 +84,17 @@ def test_batches_are_those_of_the_run(tmp_path, sound):
     third = FakeGenerator()
     result = again(tmp_path / "out", third, per_shard=1)
     assert result.compared == 1 and third.decoded in ([4], [4, 1])
+
+
+def test_a_bad_label_map_takes_its_place_in_a_batch_as_one(sound, tmp_path):
+    labels = Path(shutil.copytree(sound.parent / "labels", tmp_path / "labels"))
+    shutil.copy(labels / "map_0.png", labels / "map_3.png")
+    (labels / "map_1.png").write_bytes(b"no image")
+    plan = {"samples": [4, 8, 4, 4, 4], "shard_size": 40, "variants": 2}
+    first, second = FakeGenerator(), FakeGenerator()
+    make(labels, tmp_path / "out", first, plan=plan, batch_size=10)
+    again(tmp_path / "out", second, per_shard=100, batch_size=10)
+    assert second.decoded == first.decoded == [4, 8, 4]
 
 
 def test_the_seed_decides_which_samples(sound, monkeypatch):

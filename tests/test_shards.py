@@ -125,6 +125,7 @@ def test_totals_are_sums(tmp_path):
         "bytes": 2 * stats["bytes"],
         "class_pixels": [20, 8],
         "ignored_pixels": 16,
+        "perturbations": {},
     }
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +20,12 @@ from torch import nn
 
 from augment.factory import IMAGE_FORMATS, Settings, encode_image
 from augment.ordered_map import ordered_map
+from augment.perturb.pipeline import Perturbation
+from augment.perturb.recipe import Recipe
 from augment.plan import Plan
 from augment.shards import read_manifest, read_member, read_rows
 from augment.sources import find_label_maps
+from augment.survey import Reader, survey
 from augment.synthesize import Part, synthesize
 from dpsims.frame import fit_label_map
 from dpsims.instances import centre_offsets
@@ -206,6 +210,52 @@ def test_label_maps_with_different_numbers_of_samples(labels, tmp_path):
     assert generator.decoded == [1, 4, 2, 4, 1, 1] and generator.encoded == 5
     made = [(row["source_key"], row["sample_index"]) for row in all_rows(tmp_path / "many")]
     assert made == [(f"map_{i}", k) for i, count in enumerate(plan["samples"]) for k in range(count)]
+
+
+RECIPE = {"things": ["car"], "ops": [{"op": "flip", "p": 0.5}, {"op": "shift", "p": 1.0}, {"op": "drop", "p": 0.5}]}
+
+
+def perturbation_of(labels: Path, recipe: dict = RECIPE) -> Perturbation:
+    recipe = Recipe.from_dict(recipe, SPACE)
+    sources, reader = find_label_maps(labels), Reader(SPACE, (HEIGHT, WIDTH), instances=False)
+    return survey(sources, reader, recipe, threads=2).perturbation(recipe, reader)
+
+
+def test_variants_are_perturbed_label_maps_that_their_records_replay(labels, tmp_path):
+    perturbation = perturbation_of(labels)
+    plan = {"samples": 4, "shard_size": 8, "variants": 2}
+    generator = FakeGenerator()
+    totals = make(labels, tmp_path / "out", generator, plan=plan, perturbation=perturbation)
+    assert generator.encoded == 10 and sum(generator.decoded) == 20  # each variant once for its two samples
+    counts: Counter[str] = Counter()
+    made = set()
+    for row in all_rows(tmp_path / "out"):
+        assert row["variant"] == row["sample_index"] // 2
+        scene = Reader(SPACE, (HEIGHT, WIDTH), instances=False)(
+            next(it for it in find_label_maps(labels) if it.source_key == row["source_key"])
+        )
+        meta = json.loads(read_member(tmp_path / "out", row, "json"))
+        assert [done["op"] for done in meta["perturbations"]] == row["perturbations"]
+        label_map = read_label_map(read_member(tmp_path / "out", row, "seg.png"), SPACE)
+        np.testing.assert_array_equal(perturbation.replay(scene, meta["perturbations"]).label_map, label_map)
+        made.add((row["source_key"], row["variant"], label_map.tobytes()))
+        if row["sample_index"] % 2 == 0:
+            seed = plan_of(labels, **plan).variant_seed(row["source_key"], row["variant"])
+            counts += perturbation.perturb(scene, seed).counts
+    assert len(made) == 10 and len({label_map for _, _, label_map in made}) > 5
+    assert totals["perturbations"] == dict(sorted(counts.items())) and counts["shift.done"] == 10
+    for batch_size in (1, 16):
+        make(labels, tmp_path / str(batch_size), plan=plan, perturbation=perturbation, batch_size=batch_size)
+        assert tree(tmp_path / str(batch_size)) == tree(tmp_path / "out")
+
+    other = perturbation_of(labels, {**RECIPE, "ops": RECIPE["ops"][:1]})
+    with pytest.raises(ValueError, match=r"plan.perturbation.ops: .* → "):
+        make(labels, tmp_path / "out", plan=plan, perturbation=other)
+    with pytest.raises(ValueError, match=r"plan.perturbation: .* → None"):
+        make(labels, tmp_path / "out", plan=plan)
+    (labels / "map_1.png").write_bytes(encode_label_png(np.zeros((HEIGHT, WIDTH), np.uint8)))
+    with pytest.raises(ValueError, match="plan.perturbation.statistics_sha256"):
+        make(labels, tmp_path / "out", plan=plan, perturbation=perturbation_of(labels))
 
 
 def test_parts_are_every_nth_shard_and_the_last_one_adds_up(labels, tmp_path):

@@ -57,6 +57,7 @@ MEASURES = {
     "TRTR": Measure(None, 1, "the same, trained on the real photos"),
 }
 OTHER = Measure(None, 4, "")
+CLOSE = 0.05  # share by which numbers may differ and the headline still names them together
 TRAINING = {  # what a snapshot tells of its training, and what it is called here
     "data": "trained on",
     "train_images": "training photos",
@@ -246,7 +247,7 @@ def shown_differences(differences: dict[str, dict], runs: Sequence[dict]) -> dic
 
 
 def headline(runs: Sequence[dict]) -> str:
-    """The first number of the table, and whose it is."""
+    """The first number of the table, and whose it is; what is nearly as good is named with the best."""
     row = table(runs)[0]
     if len(runs) == 1:
         return f"{runs[0]['name']}: {row['measure']} {row['texts'][0]}"
@@ -254,7 +255,13 @@ def headline(runs: Sequence[dict]) -> str:
     if not winners:
         return f"{len(runs)} generators with the same {row['measure']}, {row['texts'][0]}"
     text = next(text for text, won in zip(row["texts"], row["best"], strict=True) if won)
-    return f"{' and '.join(winners)}: the {'lowest' if row['lower_is_better'] else 'highest'} {row['measure']}, {text}"
+    best = f"the {'lowest' if row['lower_is_better'] else 'highest'} {row['measure']}, {text}"
+    values = {run["name"]: value for run, value in zip(runs, row["values"], strict=True) if value is not None}
+    top = values[winners[0]]
+    near = [name for name, value in values.items() if abs(value - top) <= CLOSE * abs(top)]
+    if len(near) > len(winners):
+        return f"{', '.join(near[:-1])} and {near[-1]} within {CLOSE:.0%} of {best}"
+    return f"{' and '.join(winners)}: {best}"
 
 
 def curve_charts(runs: Sequence[dict]) -> list[str]:

@@ -13,6 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from augment.factory import BAD_LABEL, Factory, PreparedMap, Settings
+from augment.perturb.scene import Scene
 from augment.plan import Plan
 from augment.record import Record
 from augment.shards import OK, committed_shards, read_manifest, read_member, read_rows, shard_file
@@ -93,7 +94,7 @@ def resynthesize(
         batch_size: that of the run, if the images are to be the same bits.
         progress: show a bar, on a terminal.
     """
-    result = Resynthesis()
+    result, factory = Resynthesis(), None
     shards = committed_shards(folder)
     with (
         ThreadPoolExecutor(threads) as pool,
@@ -105,7 +106,8 @@ def resynthesize(
             order = np.random.default_rng((seed, shard)).permutation(len(good))
             chosen = {good[i]["key"]: good[i] for i in order[:per_shard]}
             if chosen:
-                factory = factory_of(folder, snapshot, settings, chosen, device, batch_size, pool)
+                if factory is None:
+                    factory = Factory(snapshot, plan_of(folder, chosen), settings, device, batch_size, pool)
                 for key, content in remake(factory, folder, rows, chosen, result):
                     compare(result, folder, chosen[key], content, tolerance)
             bar.update()
@@ -126,19 +128,10 @@ def usable_rows(folder: Folder, shard: int) -> list[dict]:
     return rows if whole else []
 
 
-def factory_of(
-    folder: Folder,
-    snapshot: Snapshot,
-    settings: Settings,
-    chosen: dict[str, dict],
-    device: torch.device,
-    batch_size: int,
-    pool: ThreadPoolExecutor,
-) -> Factory:
-    """A factory for the batches of a shard. It wants a plan; that of the chosen samples will do, as it is not asked."""
-    sources = [ShardedLabel(row["source_key"], row["split"], folder, row) for row in chosen.values()]
-    plan = Plan(sources, [1] * len(sources), shard_size=len(sources), seed=0)
-    return Factory(snapshot, plan, settings, device, batch_size, pool)
+def plan_of(folder: Folder, rows: dict[str, dict]) -> Plan:
+    """A factory wants a plan. That of some samples will do: it is not asked for the batches of shards."""
+    sources = [ShardedLabel(row["source_key"], row["split"], folder, row) for row in rows.values()]
+    return Plan(sources, [1] * len(sources), shard_size=len(sources), seed=0)
 
 
 def remake(
@@ -168,9 +161,13 @@ def remake(
 
 def outlines(rows: Sequence[dict]) -> Iterator[PreparedMap]:
     """The label maps of a shard without their content, in the order in which the factory had them."""
-    for _, group in groupby(rows, key=lambda row: (row["source_key"], row["variant"])):
+    names = ("key", "shard", "source_key", "split", "sample_index", "seed", "variant")
+
+    def map_of(row: dict) -> tuple:  # one that cannot be read has no variants
+        return row["source_key"], row["error"] if row["status"] == BAD_LABEL else row["variant"]
+
+    for _, group in groupby(rows, key=map_of):
         members = list(group)
-        names = ("key", "shard", "source_key", "split", "sample_index", "seed", "variant")
         bad = members[0]["error"] if members[0]["status"] == BAD_LABEL else None
         yield PreparedMap([Record(**{name: row[name] for name in names}) for row in members], error=bad)
 
@@ -185,7 +182,7 @@ def fill(factory: Factory, folder: Folder, outline: PreparedMap, good: dict[str,
         label_map = read_label_map(read_member(folder, row, "seg.png"), factory.snapshot.space, source=row["key"])
     except ValueError as error:
         return PreparedMap(outline.records, error=str(error))
-    return factory.ready(outline.records, label_map, None)
+    return factory.vary(outline.records, Scene(label_map), outline.records[0].variant)
 
 
 def compare(result: Resynthesis, folder: Folder, row: dict, content: bytes, tolerance: float) -> None:

@@ -22,7 +22,8 @@ from dpsims.labels import IGNORE_INDEX
 from dpsims.sample import file_sha256
 
 AHEAD = 4  # samples under way, per thread
-STATS = {"planned": int, "by_status": dict, "bytes": int, "class_pixels": list, "ignored_pixels": int, "sha256": dict}
+STATS = {"planned": int, "by_status": dict, "class_pixels": list, "ignored_pixels": int, "perturbations": dict}
+STATS |= {"bytes": int, "sha256": dict}
 
 
 class ShardCheck:
@@ -58,7 +59,7 @@ class ShardCheck:
         try:
             stats = json.loads(shard_file(self.folder, self.shard, "stats.json").read_text(encoding="utf-8"))
             broken = [name for name, kind in STATS.items() if type(stats[name]) is not kind]
-            numbers = [*stats["by_status"].values(), *stats["class_pixels"]]
+            numbers = [*stats["by_status"].values(), *stats["class_pixels"], *stats["perturbations"].values()]
             whole = not broken and all(type(it) is int for it in numbers) and {"tar", "jsonl"} <= stats["sha256"].keys()
             classes = self.common.space.num_classes if self.common.space else len(stats["class_pixels"])
             whole = whole and len(stats["class_pixels"]) == classes
