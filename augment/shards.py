@@ -21,7 +21,8 @@ from pathlib import Path
 import webdataset
 
 from augment.record import Record
-from augment.storage import Folder, new_file, write_text
+from augment.storage import Folder, new_file, open_folder, write_text
+from augment.stream import stream as stream  # passed on to who reads shards
 from dpsims.sample import file_sha256
 
 OK = "ok"
@@ -183,6 +184,12 @@ def read_manifest(folder: Folder) -> dict:
 def committed_shards(folder: Folder) -> list[int]:
     """The numbers of the shards that are complete."""
     return sorted(int(file.name[:5]) for file in folder.glob("[0-9][0-9][0-9][0-9][0-9].stats.json"))
+
+
+def shard_urls(folder: Folder | str) -> list[str]:
+    """Of the tars in a folder that are complete, for `stream`."""
+    folder = open_folder(folder) if isinstance(folder, str) else folder
+    return [str(shard_file(folder, shard, "tar")) for shard in committed_shards(folder)]
 
 
 def read_stats(folder: Folder, shard: int) -> dict:

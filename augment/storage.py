@@ -87,3 +87,15 @@ def _alive(process: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+@contextmanager
+def local_file(file: Folder) -> Iterator[Path]:
+    """The file itself where it is local, else a copy on this machine, gone when the block ends."""
+    if is_local(file):
+        yield file
+        return
+    with TemporaryDirectory() as temporary:
+        copy = Path(temporary) / file.name
+        file.fs.get_file(file.path, str(copy))
+        yield copy
