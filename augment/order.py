@@ -7,11 +7,11 @@ import yaml
 
 from augment.budget import allot, parse_targets, read_counts, weigh
 from augment.perturb.recipe import Recipe, load_perturbation
+from augment.reading import OWN, Reading, check_classes, check_train_ids, find_reading
 from augment.shards import MANIFEST, read_manifest
 from augment.sources import LabelFile, LabelSource, find_sources
 from augment.survey import Survey
 from dpsims.labels import LabelSpace
-from dpsims.reading import OWN, Reading, check_classes, check_train_ids, find_reading
 from dpsims.run_folder import run_of
 
 

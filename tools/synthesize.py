@@ -17,6 +17,7 @@ from augment.engines import Work, make_in_processes, stop_by_terminate, worker_d
 from augment.factory import Settings, reader_of
 from augment.order import choose_label_maps, choose_reading, read_recipe, share_out
 from augment.plan import Plan
+from augment.reading import Reading
 from augment.report.gallery import spread
 from augment.report.sheet import contact_sheet, preview_sheet
 from augment.shards import OK, check_manifest, committed_shards, first_failure, open_manifest, read_stats
@@ -25,7 +26,6 @@ from augment.survey import survey
 from augment.synthesize import Part, check_instances, describe, finish
 from dpsims.grid import save_grid
 from dpsims.hardware import pick_device, use_bf16
-from dpsims.reading import Reading
 from dpsims.sample import Snapshot, load_generator
 
 PREVIEW_MAPS, PREVIEW_SAMPLES = 6, 3

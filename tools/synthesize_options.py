@@ -6,12 +6,12 @@ from pathlib import Path
 
 from augment.factory import IMAGE_FORMATS
 from augment.perturb.recipe import preset_names
+from augment.reading import OWN
 from augment.sources import HELD_OUT
 from augment.synthesize import Part
 from dpsims.hardware import PRECISIONS
 from dpsims.labels import label_space_names
 from dpsims.layouts import LAYOUTS
-from dpsims.reading import OWN
 
 EXAMPLE = """
 examples: eight images for each training label map of CamVid, by the generator that train_gan.py left in runs/camvid
