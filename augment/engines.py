@@ -23,7 +23,7 @@ from augment.survey import Survey
 from augment.synthesize import Part, synthesize
 from dpsims.sample import Snapshot, load_generator
 
-POLL = 0.5  # seconds between looks at what other processes have finished
+POLL = 1.0  # seconds between looks at what other processes have finished
 
 
 @dataclass(frozen=True)

@@ -143,10 +143,11 @@ class Factory:
         self.read, self.perturbation = reader_of(snapshot, settings), perturbation
         self.generator = inference_graph(snapshot.generator, bf16=settings.bf16)
 
-    def make(self, shard: int) -> Iterator[Sample]:
-        """The shard's samples, in the order of their records."""
-        ahead = 2 * self.batch_size + 2  # one batch is encoded while the next one is made
-        prepared = ordered_map(self.pool, lambda index: self.prepare(shard, index), self.plan.sources_of(shard), ahead)
+    def make(self, shards: Iterable[int]) -> Iterator[Sample]:
+        """The shards' samples, in the order of their records; the next shard is begun while the last one is used."""
+        ahead = 4 * self.batch_size + 16  # some batches are encoded and written while the next ones are made
+        places = ((shard, index) for shard in shards for index in self.plan.sources_of(shard))
+        prepared = ordered_map(self.pool, lambda place: self.prepare(*place), places, 2 * self.batch_size)
         made = in_background(self.generate(map_ for maps in prepared for map_ in maps), self.batch_size)
         return ordered_map(self.pool, self.encode, made, ahead)
 
@@ -195,10 +196,14 @@ class Factory:
             yield from before.made()
 
     def groups(self, maps: Iterable[PreparedMap]) -> Iterator[list[PreparedMap]]:
-        """Label maps with as many samples as fill a batch, or one with more."""
+        """Label maps of one shard with as many samples as fill a batch, or one with more.
+
+        Of one shard, because the bytes of a shard are not to depend on which other ones its process makes.
+        """
         group: list[PreparedMap] = []
         for source in maps:
-            if group and sum(len(it.records) for it in group) + len(source.records) > self.batch_size:
+            full = sum(len(it.records) for it in group) + len(source.records) > self.batch_size
+            if group and (full or group[0].records[0].shard != source.records[0].shard):
                 yield group
                 group = []
             group.append(source)

@@ -8,7 +8,7 @@ from tqdm import tqdm
 from augment.engines import Work
 from augment.shards import committed_shards
 from augment.storage import open_folder
-from augment.synthesize import Part, make_shard
+from augment.synthesize import Part, commit_shard
 from dpsims.sample import load_generator
 
 RETRIES = 3  # of an actor, and of a shard
@@ -24,7 +24,7 @@ class ShardMaker:
         self.folder = open_folder(work.folder)
 
     def make(self, shard: int) -> int:
-        make_shard(self.factory, self.folder, shard)
+        commit_shard(self.folder, shard, self.factory.make([shard]), self.factory.snapshot)
         return shard
 
 

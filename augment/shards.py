@@ -115,14 +115,18 @@ def check_manifest(folder: Folder, description: dict) -> None:
         ValueError: if the run there was described otherwise (the message lists what changed), or if the folder holds
             something that is no run.
     """
-    if (folder / MANIFEST).exists():
+    found = (folder / MANIFEST).exists()
+    if not found and folder.exists():
+        names = [child.name for child in folder.iterdir()]
+        found = MANIFEST in names  # another process has just started the run
+        if not found and any(not name.startswith(f"{MANIFEST}.") for name in names):
+            raise ValueError(f"--out {folder} is not empty and has no {MANIFEST}; choose another one")
+    if found:
         changed = differences({**read_manifest(folder), "totals": None}, {**description, "totals": None})
         if changed:
             raise ValueError(
                 f"--out {folder} holds shards of another plan ({'; '.join(changed)}); choose another --out"
             )
-    elif folder.exists() and any(not child.name.startswith(f"{MANIFEST}.") for child in folder.iterdir()):
-        raise ValueError(f"--out {folder} is not empty and has no {MANIFEST}; choose another one")
 
 
 def open_manifest(folder: Folder, description: dict) -> None:

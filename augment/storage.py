@@ -71,11 +71,11 @@ def write_text(file: Folder, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-def sweep(folder: Folder, *, everything: bool = False) -> None:
-    """Remove the unfinished files of processes of this machine that are gone, or all of them."""
-    for part in folder.glob("*.part") if is_local(folder) else []:
+def sweep(folder: Folder, pattern: str = "*", *, of_all: bool = False) -> None:
+    """Remove unfinished files of that pattern, of processes of this machine that are gone or of all processes."""
+    for part in folder.glob(f"{pattern}.part") if is_local(folder) else []:
         match = re.search(r"\.(\w+)-(\d+)-\d+\.part$", part.name)
-        if everything or (match and match[1] == HOST and not _alive(int(match[2]))):
+        if of_all or (match and match[1] == HOST and not _alive(int(match[2]))):
             part.unlink(missing_ok=True)
 
 

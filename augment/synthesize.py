@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import groupby
 
 import torch
 from tqdm import tqdm
@@ -85,18 +86,20 @@ def synthesize(
     bar = tqdm(total=total, initial=done, unit="img", disable=None if progress else True)
     with ThreadPoolExecutor(threads) as pool, bar:
         factory = Factory(snapshot, plan, settings, torch.device(device), batch_size, pool, perturbation)
-        for number, shard in enumerate(shards):
-            bar.set_description(f"shard {number + 1}/{len(shards)}")
-            if shard not in finished:
-                make_shard(factory, folder, shard, bar)
+        missing = [shard for shard in shards if shard not in finished]
+        made = len(shards) - len(missing)
+        bar.set_description(f"{made}/{len(shards)} shards")
+        samples = counted(factory.make(missing), bar)
+        for number, (shard, of_shard) in enumerate(groupby(samples, key=lambda sample: sample.record.shard), start=1):
+            commit_shard(folder, shard, of_shard, snapshot)
+            bar.set_description(f"{made + number}/{len(shards)} shards")
     return finish(folder, plan, description)
 
 
-def make_shard(factory: Factory, folder: Folder, shard: int, bar: tqdm | None = None) -> dict:
-    """Make a shard and commit it; returns its stats."""
+def commit_shard(folder: Folder, shard: int, samples: Iterable[Sample], snapshot: Snapshot) -> dict:
+    """Write a shard; returns its stats."""
     try:
-        samples = factory.make(shard) if bar is None else counted(factory.make(shard), bar)
-        return write_shard(folder, shard, samples, factory.snapshot.space.num_classes)
+        return write_shard(folder, shard, samples, snapshot.space.num_classes)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OSError(
@@ -122,7 +125,7 @@ def finish(folder: Folder, plan: Plan, description: dict) -> dict | None:
         return None
     totals = total_of(read_stats(folder, shard) for shard in finished)
     write_manifest(folder, description, totals)
-    sweep(folder, everything=True)
+    sweep(folder, "[0-9]*", of_all=True)  # of shards, which nobody needs to write any more
     if not totals["by_status"].get(OK):
         raise ValueError(
             f"none of the {totals['planned']} samples could be made; the first: {first_failure(folder)['error']}. "

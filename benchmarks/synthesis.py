@@ -56,14 +56,15 @@ class Setting:
 
 
 class PacedBank(PhotoBank):
-    """Ready images, so many a second."""
+    """Ready images, so many a second; as with a GPU, the next batch may be under way while the last one is fetched."""
 
     def __init__(self, bank: PhotoBank, images_per_second: int) -> None:
         super().__init__(bank.images.cpu().numpy())
         self.interval, self.due = 1 / images_per_second, 0.0
 
     def decode(self, conditioning: Tensor, z: Tensor) -> Tensor:
-        self.due = max(self.due, time.perf_counter()) + len(z) * self.interval
+        took = len(z) * self.interval
+        self.due = max(self.due, time.perf_counter() - took) + took
         time.sleep(max(0.0, self.due - time.perf_counter()))
         return super().decode(conditioning, z)
 
@@ -154,7 +155,7 @@ def main(arguments: Sequence[str]) -> None:
     add("--paced", type=positive, metavar="IMAGES", help="a bank of images instead of a model, so many a second")
     add("--size", type=size, default=(256, 256), metavar="HEIGHTxWIDTH", help="(default: 256x256)")
     add("--classes", type=positive, default=19, help="of the label maps (default: %(default)s)")
-    add("--maps", type=positive, default=128, help="label maps; for memory four times as many (default: %(default)s)")
+    add("--maps", type=positive, default=256, help="label maps; for memory four times as many (default: %(default)s)")
     add("--samples", type=positive, default=8, help="images per label map (default: %(default)s)")
     add("--batch", type=positive, default=8, help="images at once (default: %(default)s)")
     add("--threads", type=positive, default=2, help="that read and encode (default: %(default)s)")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from augment.factory import encode_image
-from benchmarks import generator, inference, photos, training_step
+from benchmarks import generator, inference, photos, synthesis, training_step
 from benchmarks.generator import count_flops
 from benchmarks.measure import in_turns, peak_memory, run_alone, spread
 from benchmarks.options import gan_config, gan_overrides
@@ -54,6 +54,15 @@ def check_document(text: str, name: str) -> dict:
     readme = (ROOT / "benchmarks" / "README.md").read_text()
     assert [key for key in sorted(names(result)) if f"`{key}`" not in readme] == []
     return result
+
+
+@pytest.mark.parametrize("kind", [["--paced", "500"], ["--model", "small", "--channel-base", "2"]])
+def test_synthesis(capsys, kind):
+    options = ["--size", "32x64", "--classes", "3", "--maps", "3", "--samples", "2", "--batch", "2", "--rounds", "2"]
+    synthesis.main([*kind, *options, "--device", "cpu"])
+    result = check_document(capsys.readouterr().out, "synthesis")
+    assert result["images"] == 6 and [run["images"] for run in result["memory"]] == [6, 24]
+    assert all(result[name]["images_per_second"] > 0 for name in ("generator", "synthesize"))
 
 
 def test_generator(capsys, tmp_path):

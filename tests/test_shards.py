@@ -151,6 +151,14 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path):
         read_manifest(tmp_path)
 
 
+def test_a_run_that_another_process_starts_at_the_same_time_is_the_same_run(tmp_path, monkeypatch):
+    open_manifest(tmp_path, DESCRIPTION)
+    monkeypatch.setattr(type(tmp_path), "exists", lambda path: path.name != "shards.json")  # as it was a moment ago
+    open_manifest(tmp_path, DESCRIPTION)
+    with pytest.raises(ValueError, match="holds shards of another plan"):
+        open_manifest(tmp_path, {"generator_sha256": "0"})
+
+
 def test_a_run_killed_while_starting_starts_again(tmp_path):
     (tmp_path / "shards.json.host-1-0.part").write_text("{")
     open_manifest(tmp_path, DESCRIPTION)

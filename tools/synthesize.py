@@ -148,7 +148,7 @@ def preview(file: Path, work: Work, snapshot: Snapshot, device: torch.device) ->
     plan = Plan(sources, counts, shard_size=sum(counts), seed=work.plan.seed, variants=PREVIEW_SAMPLES)
     with ThreadPoolExecutor(work.threads) as pool:
         factory = dataclasses.replace(work, plan=plan).factory(snapshot, device, pool)
-        samples, perturbed = factory.make(0), work.recipe is not None
+        samples, perturbed = factory.make([0]), work.recipe is not None
         rows = preview_sheet(samples, snapshot.space, sources, factory.read, perturbed=perturbed)
     if not rows:
         raise ValueError(f"none of {len(sources)} label maps could be used, such as {sources[0].place}")
@@ -169,7 +169,7 @@ def estimate(work: Work, snapshot: Snapshot, device: torch.device, missing: set[
         rounds = 2 if device.type == "cuda" else 1  # the first one on a GPU chooses its kernels
         for _ in range(rounds):
             start = time.perf_counter()
-            samples = list(islice(factory.make(min(missing)), work.batch_size))
+            samples = list(islice(factory.make([min(missing)]), work.batch_size))
             seconds = (time.perf_counter() - start) / len(samples)
     made = [sum(map(len, sample.members.values())) + TAR_BYTES for sample in samples if sample.members]
     if not made:
