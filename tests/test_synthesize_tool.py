@@ -207,17 +207,13 @@ def test_perturbed_label_maps_are_told_and_shown(of_run, tmp_path):
     options = ("--samples", "2", "--perturb", "objects")
     code, printed, _ = of_run(*options, "--preview", str(tmp_path / "preview.png"))
     assert code == 0 and not (tmp_path / "out").exists()
-    assert Image.open(tmp_path / "preview.png").size == (
-        7 * 64 + 6 * 2,
-        6 * 32 + 5 * 2,
-    )  # map | (perturbed | sample) × 3
+    size = (7 * 64 + 6 * 2, 6 * 32 + 5 * 2)  # label map | (perturbed | sample) × 3
+    assert Image.open(tmp_path / "preview.png").size == size
     code, printed, _ = of_run(*options)
     assert code == 0 and "2 versions of each label map: flip, " in printed
     assert "perturbation  done  nothing to do  left out  drawn again, because of" in printed
-    assert Image.open(tmp_path / "out" / "samples.png").size == (
-        3 * 64 + 2 * 2,
-        6 * 32 + 5 * 2,
-    )  # map | perturbed | one
+    size = (5 * 64 + 4 * 2, 6 * 32 + 5 * 2)  # label map | (perturbed | sample) × 2
+    assert Image.open(tmp_path / "out" / "samples.png").size == size
     rows = read_rows(tmp_path / "out", 0)
     assert [row["variant"] for row in rows] == [0, 1] * 8 and any(row["perturbations"] for row in rows)
     # The perturbed label maps are label maps as well.

@@ -7,7 +7,6 @@ import shutil
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -29,6 +28,7 @@ from dpsims.hardware import pick_device, use_bf16
 from dpsims.sample import Snapshot, load_generator
 
 PREVIEW_MAPS, PREVIEW_SAMPLES = 6, 3
+PROBE, PATIENCE = 5, 30.0  # batches, and seconds, that an estimate takes at most
 MARGIN = 1.1  # of free space over what the shards are estimated to take
 TAR_BYTES = 3 * 512 + 3 * 256  # headers and padding of a sample's files
 
@@ -158,19 +158,26 @@ def preview(file: Path, work: Work, snapshot: Snapshot, device: torch.device) ->
 
 
 def estimate(work: Work, snapshot: Snapshot, device: torch.device, missing: set[int], folder: Folder) -> None:
-    """Make a batch to see how long the missing shards take, and how much room.
+    """Make some images to see how long the missing shards take, and how much room.
 
     Raises:
         ValueError: there is not so much room.
     """
     images = sum(work.plan.samples_of(shard) for shard in missing)
+    samples, start = [], time.perf_counter()
     with ThreadPoolExecutor(work.threads) as pool:
         factory = work.factory(snapshot, device, pool)
-        rounds = 2 if device.type == "cuda" else 1  # the first one on a GPU chooses its kernels
-        for _ in range(rounds):
-            start = time.perf_counter()
-            samples = list(islice(factory.make([min(missing)]), work.batch_size))
-            seconds = (time.perf_counter() - start) / len(samples)
+        for sample in factory.make(sorted(missing)):
+            samples.append(sample)
+            now = time.perf_counter()
+            if len(samples) == work.batch_size:
+                warm = now  # what is slow at the first time is behind
+            if len(samples) == PROBE * work.batch_size or (len(samples) > work.batch_size and now > start + PATIENCE):
+                break
+    if len(samples) > work.batch_size:
+        seconds = (now - warm) / (len(samples) - work.batch_size)
+    else:
+        seconds = (now - start) / len(samples)
     made = [sum(map(len, sample.members.values())) + TAR_BYTES for sample in samples if sample.members]
     if not made:
         return  # bad label maps; the rest may be better

@@ -14,31 +14,35 @@ from augment.storage import Folder
 from augment.survey import Reader
 from dpsims.labels import LabelSpace, read_label_map
 
-MAPS, SAMPLES = 6, 5  # rows, and samples in a row, at most
+MAPS, SAMPLES, VARIANTS = 6, 5, 3  # rows, and in a row samples or perturbed versions with a sample each, at most
 
 
 def contact_sheet(
     folder: Folder, space: LabelSpace, sources: Mapping[str, LabelSource] | None, reader: Reader
 ) -> list[list[UInt8[np.ndarray, "h w 3"]]]:
-    """Rows of cells of one size: a coloured label map and samples of it.
+    """Rows of cells of one size: a coloured label map and samples of it, or perturbed versions of it and their samples.
 
     Args:
-        sources: the label maps by their source keys, to show each before what its perturbed version is; None leaves
-            that out.
+        sources: the label maps as they were by their source keys, if those in the shards are perturbed.
         reader: of the sources.
     """
     shards = [shard for shard in committed_shards(folder) if read_stats(folder, shard)["by_status"].get(OK)]
     maps_per_shard = -(-MAPS // len(shards))
     grid = []
     for shard in spread(shards, MAPS):
-        by_map: dict[tuple[str, int], list[dict]] = {}
+        by_map: dict[str, list[dict]] = {}
         for row in read_rows(folder, shard):
             if row["status"] == OK:
-                by_map.setdefault((row["source_key"], row["variant"]), []).append(row)
-        for (source_key, _), rows in spread(list(by_map.items()), maps_per_shard):
-            label_map = read_label_map(read_member(folder, rows[0], "seg.png"), space, source=rows[0]["key"])
-            before = [] if sources is None else [space.colorize(reader(sources[source_key]).label_map)]
-            grid.append([*before, space.colorize(label_map), *(read_image(folder, row) for row in rows[:SAMPLES])])
+                by_map.setdefault(row["source_key"], []).append(row)
+        for source_key, rows in spread(list(by_map.items()), maps_per_shard):
+            if sources is None:
+                cells = [read_labels(folder, rows[0], space), *(read_image(folder, row) for row in rows[:SAMPLES])]
+            else:
+                cells = [space.colorize(reader(sources[source_key]).label_map)]
+                first_of_variants = {row["variant"]: row for row in reversed(rows)}
+                for row in [first_of_variants[variant] for variant in sorted(first_of_variants)][:VARIANTS]:
+                    cells += [read_labels(folder, row, space), read_image(folder, row)]
+            grid.append(cells)
     grid = grid[:MAPS]
     columns = min(len(cells) for cells in grid)
     return [cells[:columns] for cells in grid]
@@ -65,6 +69,10 @@ def preview_sheet(
         extension = next(name for name in sample.members if name not in ("json", "seg.png"))
         rows[key].append(np.array(Image.open(io.BytesIO(sample.members[extension])).convert("RGB")))
     return list(rows.values())
+
+
+def read_labels(folder: Folder, row: dict, space: LabelSpace) -> UInt8[np.ndarray, "h w 3"]:
+    return space.colorize(read_label_map(read_member(folder, row, "seg.png"), space, source=row["key"]))
 
 
 def read_image(folder: Folder, row: dict) -> UInt8[np.ndarray, "h w 3"]:
