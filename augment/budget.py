@@ -73,6 +73,25 @@ def allot(weights: Float[np.ndarray, " n"], budget: int) -> list[int]:
     return counts.tolist()
 
 
+def meet(
+    counts: Sequence[int], presence: Bool[np.ndarray, "n c"], targets: Mapping[int, float], budget: int
+) -> list[int]:
+    """Move images until the rounded numbers meet the targets, too: `targets` are shares of `budget` images.
+
+    From label maps without any target's class where there are such, to those that have the fewest.
+    """
+    counts = np.array(counts)
+    wanted = presence[:, list(targets)].any(axis=1)
+    for label, target in targets.items():
+        held, need = presence[:, label], int(np.ceil(target * budget - TOLERANCE))
+        while counts[held].sum() < need and counts[~held].any():
+            spare = ~held & (counts > 0)
+            spare = spare & ~wanted if (spare & ~wanted).any() else spare
+            counts[np.flatnonzero(spare)[counts[spare].argmax()]] -= 1
+            counts[np.flatnonzero(held)[counts[held].argmin()]] += 1
+    return counts.tolist()
+
+
 def read_counts(file: Path, names: Sequence[str]) -> list[int]:
     """Images of each label map by name from a JSON file {"NAME": N, …}; those that it does not name get none.
 

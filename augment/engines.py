@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import connection
 from pathlib import Path
 from types import FrameType
 
@@ -49,7 +50,7 @@ class Work:
     def perturbation(self, snapshot: Snapshot) -> Perturbation | None:
         if self.recipe is None:
             return None
-        return self.found.perturbation(self.recipe, reader_of(snapshot, self.settings))
+        return self.found.perturbation(self.recipe, reader_of(snapshot, self.settings, perturbed=True))
 
     def factory(self, snapshot: Snapshot, device: torch.device, pool: ThreadPoolExecutor) -> Factory:
         perturbation = self.perturbation(snapshot)
@@ -102,7 +103,7 @@ def make_in_processes(work: Work, devices: Sequence[str], part: Part) -> None:
                 _look(work, shards, done, bar)
                 if any(worker.exitcode for worker in workers):
                     break
-                workers[0].join(POLL)
+                connection.wait([worker.sentinel for worker in workers if worker.exitcode is None], POLL)
             _look(work, shards, done, bar)
     finally:
         failed = [worker.exitcode for worker in workers if worker.exitcode]
@@ -126,7 +127,7 @@ def _look(work: Work, shards: range, done: set[int], bar: tqdm) -> None:
 def _work(work: Work, part: Part, device: str, workers: int) -> None:
     """What a process does: quiet but for its errors."""
     stop_by_terminate()
-    if device == "cpu":
+    if device == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     try:
         work.make(part, load_generator(work.generator, device), torch.device(device), progress=False)

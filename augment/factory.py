@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TypeVar
 
 import numpy as np
@@ -140,15 +140,17 @@ class Factory:
     ) -> None:
         self.snapshot, self.plan, self.settings = snapshot, plan, settings
         self.device, self.batch_size, self.pool = device, batch_size, pool
-        self.read, self.perturbation = reader_of(snapshot, settings), perturbation
+        self.read = reader_of(snapshot, settings, perturbed=perturbation is not None)
+        self.perturbation = perturbation
         self.generator = inference_graph(snapshot.generator, bf16=settings.bf16)
 
     def make(self, shards: Iterable[int]) -> Iterator[Sample]:
         """The shards' samples, in the order of their records; the next shard is begun while the last one is used."""
         ahead = 4 * self.batch_size + 16  # some batches are encoded and written while the next ones are made
         places = ((shard, index) for shard in shards for index in self.plan.sources_of(shard))
-        prepared = ordered_map(self.pool, lambda place: self.prepare(*place), places, 2 * self.batch_size)
-        made = in_background(self.generate(map_ for maps in prepared for map_ in maps), self.batch_size)
+        maps = max(2, round(2 * self.batch_size * len(self.plan.sources) / len(self.plan)))  # that are read ahead
+        prepared = ordered_map(self.pool, lambda place: self.prepare(*place), places, maps)
+        made = in_background(self.generate(chain.from_iterable(prepared)), self.batch_size)
         return ordered_map(self.pool, self.encode, made, ahead)
 
     def prepare(self, shard: int, index: int) -> list[PreparedMap]:
@@ -175,7 +177,7 @@ class Factory:
         return PreparedMap(
             records,
             label_map=label_map,
-            offsets=centre_offsets(scene.instances) if scene.instances is not None else None,
+            offsets=centre_offsets(scene.instances) if self.snapshot.instances else None,
             perturbations=done,
             counts=counts,
             png=encode_label_png(label_map),
@@ -248,7 +250,9 @@ class Factory:
             return Batch(maps, pixels, finite, None)
         pixels, finite = pixels.to("cpu", non_blocking=True), finite.to("cpu", non_blocking=True)
         done = torch.cuda.Event()
-        done.record()
+        done.record(
+            torch.cuda.current_stream(self.device)
+        )  # of this device, which may not be this thread's current one
         return Batch(maps, pixels, finite, done)
 
     def run(self, stage: Callable[..., R], *inputs: Tensor) -> R:
@@ -285,10 +289,10 @@ class Factory:
         return Sample(record, OK, None, members, source.class_pixels, source.ignored_pixels, names, tried)
 
 
-def reader_of(snapshot: Snapshot, settings: Settings) -> Reader:
-    """Of label files, as the generator takes them."""
+def reader_of(snapshot: Snapshot, settings: Settings, *, perturbed: bool = False) -> Reader:
+    """Of label files, as the generator takes them, and with the objects that perturbations move."""
     space = replace(snapshot.space, raw_to_id=settings.raw_to_id)
-    return Reader(space, (snapshot.height, snapshot.width), snapshot.instances)
+    return Reader(space, (snapshot.height, snapshot.width), snapshot.instances, where_given=perturbed)
 
 
 def encode_image(image: UInt8[np.ndarray, "h w 3"], image_format: str, quality: int | None) -> bytes:

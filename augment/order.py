@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from augment.budget import allot, parse_targets, read_counts, weigh
+from augment.budget import allot, meet, parse_targets, read_counts, weigh
 from augment.perturb.recipe import Recipe, load_perturbation
 from augment.reading import OWN, Reading, check_classes, check_train_ids, find_reading
 from augment.shards import MANIFEST, read_manifest
@@ -25,7 +25,9 @@ def choose_label_maps(
         ValueError: nothing tells where label maps are, or as of `find_sources`.
     """
     run = run_of(generator)
-    trained = yaml.safe_load((run / "config.yaml").read_text())["data"] if run is not None else {}
+    config = yaml.safe_load((run / "config.yaml").read_text()) if run is not None else {}
+    trained = config.get("data") if isinstance(config, dict) else None
+    trained = trained if isinstance(trained, dict) else {}  # else of something else
     if labels is None:
         if "root" not in trained:
             raise ValueError(f"--labels is needed: {generator} is in no run folder, whose config.yaml would name them")
@@ -68,14 +70,18 @@ def share_out(
         found: needed if the budget is a number.
     """
     if not budget.isdecimal():
-        return read_counts(Path(budget), [source.source_key for source in sources])
+        counts = read_counts(Path(budget), [source.source_key for source in sources])
+        if not any(counts):
+            raise ValueError(f"--budget {budget} asks for no image of any of the {len(sources)} label maps")
+        return counts
     images = int(budget)
     bad = sum(summary is None for summary in found.summaries)
     if images <= bad:
         raise ValueError(f"--budget {images} is to be more than the {bad} label maps that cannot be read")
     good = [index for index, summary in enumerate(found.summaries) if summary is not None]
-    weights = weigh(found.presence[good], parse_targets(targets, space, images), space)
+    presence, shares = found.presence[good], parse_targets(targets, space, images)
     counts = [1] * len(sources)
-    for index, count in zip(good, allot(weights, images - bad), strict=True):
+    allotted = meet(allot(weigh(presence, shares, space), images - bad), presence, shares, images)
+    for index, count in zip(good, allotted, strict=True):
         counts[index] = count
     return counts

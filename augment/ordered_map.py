@@ -18,7 +18,7 @@ def ordered_map(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Ite
     pending: deque[Future[R]] = deque()
     for item in items:
         pending.append(pool.submit(function, item))
-        if len(pending) >= ahead:
+        while pending and (len(pending) >= ahead or pending[0].done()):
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()

@@ -44,8 +44,8 @@ def make_by_ray(work: Work, part: Part, *, address: str | None, workers: int | N
         from ray.util import ActorPool
     except ImportError as error:
         raise ValueError("--ray needs Ray: pip install -c constraints.txt -e '.[ray]'") from error
-    options = {"address": address} if address else {"object_store_memory": STORE_BYTES, "include_dashboard": False}
-    ray.init(**options, log_to_driver=True)
+    here = {"address": "local", "object_store_memory": STORE_BYTES, "include_dashboard": False}
+    ray.init(**({"address": address} if address else here), log_to_driver=True)
     try:
         gpus = int(ray.cluster_resources().get("GPU", 0)) if device.type == "cuda" else 0
         if device.type == "cuda" and not gpus:
@@ -53,7 +53,7 @@ def make_by_ray(work: Work, part: Part, *, address: str | None, workers: int | N
         workers = workers or max(1, gpus)
         need = {"num_gpus": gpus / workers if workers > gpus else 1} if gpus else {}
         maker = ray.remote(ShardMaker).options(
-            num_cpus=work.threads if address else 0, max_restarts=RETRIES, max_task_retries=RETRIES, **need
+            num_cpus=1 if address else 0, max_restarts=RETRIES, max_task_retries=RETRIES, **need
         )
         work_id = ray.put(work)
         pool = ActorPool([maker.remote(work_id, device.type) for _ in range(workers)])

@@ -21,7 +21,7 @@ from pathlib import Path
 import webdataset
 
 from augment.record import Record
-from augment.storage import Folder, new_file, open_folder, write_text
+from augment.storage import Folder, is_local, new_file, open_folder, write_text
 from augment.stream import stream as stream  # passed on to who reads shards
 from dpsims.sample import file_sha256
 
@@ -187,6 +187,8 @@ def read_manifest(folder: Folder) -> dict:
 
 def committed_shards(folder: Folder) -> list[int]:
     """The numbers of the shards that are complete."""
+    if not is_local(folder):
+        folder.fs.invalidate_cache()  # of listings: other processes write there
     return sorted(int(file.name[:5]) for file in folder.glob("[0-9][0-9][0-9][0-9][0-9].stats.json"))
 
 

@@ -61,7 +61,7 @@ def upload(file: Path, final: UPath) -> None:
     if final.protocol in OBJECT_STORES:
         final.fs.put_file(str(file), final.path)
     else:
-        part = f"{final.path}.part"
+        part = f"{final.path}.{HOST}-{os.getpid()}-{next(_numbers)}.part"
         final.fs.put_file(str(file), part)
         final.fs.mv(part, final.path)
 
@@ -71,11 +71,11 @@ def write_text(file: Folder, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-def sweep(folder: Folder, pattern: str = "*", *, of_all: bool = False) -> None:
-    """Remove unfinished files of that pattern, of processes of this machine that are gone or of all processes."""
-    for part in folder.glob(f"{pattern}.part") if is_local(folder) else []:
+def sweep(folder: Folder) -> None:
+    """Remove the unfinished files of processes of this machine that are gone."""
+    for part in folder.glob("*.part") if is_local(folder) else []:
         match = re.search(r"\.(\w+)-(\d+)-\d+\.part$", part.name)
-        if of_all or (match and match[1] == HOST and not _alive(int(match[2]))):
+        if match and match[1] == HOST and not _alive(int(match[2])):
             part.unlink(missing_ok=True)
 
 

@@ -26,17 +26,19 @@ class Reader:
     Attributes:
         space: of the classes, with the numbering of the files.
         size: (height, width) in pixels.
-        instances: read their instance maps, too.
+        instances: read their instance maps, too: all must have one.
+        where_given: read those that there are, for the objects in them.
     """
 
     space: LabelSpace
     size: tuple[int, int]
     instances: bool
+    where_given: bool = False
 
     def __call__(self, source: LabelSource) -> Scene:
         """A ValueError or OSError says what is wrong with the file."""
         label_map, instances = source.read(self.space), None
-        if self.instances:
+        if self.instances or (self.where_given and source.has_instances()):
             found = source.read_instances(label_map.shape[::-1])
             instances = np.array(fit(found, *self.size, resample=Image.Resampling.NEAREST)).astype(np.int32)
         return Scene(fit_label_map(label_map, *self.size), instances)

@@ -125,7 +125,6 @@ def finish(folder: Folder, plan: Plan, description: dict) -> dict | None:
         return None
     totals = total_of(read_stats(folder, shard) for shard in finished)
     write_manifest(folder, description, totals)
-    sweep(folder, "[0-9]*", of_all=True)  # of shards, which nobody needs to write any more
     if not totals["by_status"].get(OK):
         raise ValueError(
             f"none of the {totals['planned']} samples could be made; the first: {first_failure(folder)['error']}. "

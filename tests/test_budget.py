@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from augment.budget import allot, parse_targets, read_counts, weigh
+from augment.budget import allot, meet, parse_targets, read_counts, weigh
 from dpsims.labels import LabelSpace, default_palette
 
 SPACE = LabelSpace(("sky", "road", "car", "sign"), default_palette(4))
@@ -17,6 +17,13 @@ def test_images_by_largest_remainder():
         weights = rng.random(20)
         counts = np.array(allot(weights, budget))
         assert counts.sum() == budget and np.abs(counts - weights / weights.sum() * budget).max() < 1
+
+
+def test_rounding_does_not_undo_a_target():
+    presence = np.array([[True, False], [True, False], [True, True], [True, True]])
+    assert meet([4, 4, 2, 0], presence, {1: 0.5}, 10) == [2, 3, 3, 2]  # from those with most to those with fewest
+    assert meet([4, 4, 2, 0], presence, {1: 0.15}, 10) == [4, 4, 2, 0]
+    assert meet([5, 5], np.array([[True, False], [False, True]]), {0: 0.5, 1: 0.5}, 10) == [5, 5]
 
 
 def test_without_targets_the_weights_are_those_of_training():

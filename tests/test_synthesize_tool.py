@@ -184,7 +184,7 @@ def of_run(generator, tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int,
 def test_without_labels_those_of_the_training_are_taken(of_run, tmp_path):
     code, printed, _ = of_run("--samples", "1", "--dry-run")
     assert code == 0 and "plan: 8 label maps (train) × 1 samples = 8 images" in printed
-    assert "s and " in printed and "by 8 that were made now" in printed and not (tmp_path / "out").exists()
+    assert "s, and " in printed and "by 8 images that were made now" in printed and not (tmp_path / "out").exists()
     code, _, printed = of_run("--samples", "1", "--split", "val")
     assert code == 2 and "1 of 1 label maps are of the val split" in printed
     code, printed, _ = of_run("--samples", "1", "--split", "val", "--allow-split", "val", "--dry-run")

@@ -46,18 +46,21 @@ def run(arguments: argparse.Namespace) -> None:
     description = describe(snapshot, work.plan, work.settings, work.perturbation(snapshot))
     check_manifest(folder, description)
 
-    missing = set(part.shards(work.plan)) - set(committed_shards(folder))
+    missing = set(range(work.plan.num_shards)) - set(committed_shards(folder))
+    here = missing & set(part.shards(work.plan))
     before = made_so_far(folder)
     loud = os.environ.get("RANK", "0") == "0"  # of torchrun's ranks the first one speaks
     if loud:
         print_plan(work, reading, snapshot, device, part)
-    if loud and missing:
-        estimate(work, snapshot, device, missing, folder)
+    if loud and here:
+        workers = 2 if arguments.ray else arguments.workers or 1
+        estimate(work, snapshot, device, part, missing=missing, folder=folder, workers=workers)
     if arguments.dry_run:
         return
 
     open_manifest(folder, description)
-    if not missing:
+    totals = None
+    if not here:
         pass
     elif arguments.ray:
         from augment.ray_engine import make_by_ray
@@ -67,8 +70,8 @@ def run(arguments: argparse.Namespace) -> None:
     elif (arguments.workers or 1) > 1:
         make_in_processes(work, worker_devices(device, arguments.workers), part)
     else:
-        work.make(part, snapshot, device, progress=loud)
-    totals = finish(folder, work.plan, description)
+        totals = work.make(part, snapshot, device, progress=loud)
+    totals = totals or finish(folder, work.plan, description)
     if totals is None:
         print(f"made: part {part.index} of {part.count}; the last part to end adds up all of them")
         return
@@ -96,7 +99,8 @@ def plan_work(arguments: argparse.Namespace, snapshot: Snapshot, device: torch.d
     )
     found, budget = None, arguments.budget
     if recipe is not None or (budget or "").isdecimal():
-        found = survey(sources, reader_of(snapshot, settings), recipe, threads=arguments.threads, progress=True)
+        reader = reader_of(snapshot, settings, perturbed=recipe is not None)
+        found = survey(sources, reader, recipe, threads=arguments.threads, progress=True)
     counts = [arguments.samples or 8] * len(sources)
     if budget is not None:
         counts = share_out(budget, arguments.target, sources, found, snapshot.space)
@@ -157,17 +161,27 @@ def preview(file: Path, work: Work, snapshot: Snapshot, device: torch.device) ->
     print(f"look at it: {file} (label map | {'its perturbed version | sample, ' if perturbed else 'samples, '}…)")
 
 
-def estimate(work: Work, snapshot: Snapshot, device: torch.device, missing: set[int], folder: Folder) -> None:
-    """Make some images to see how long the missing shards take, and how much room.
+def estimate(
+    work: Work,
+    snapshot: Snapshot,
+    device: torch.device,
+    part: Part,
+    *,
+    missing: set[int],
+    folder: Folder,
+    workers: int,
+) -> None:
+    """Make some images to see how long the part's missing shards take, and how much room all missing ones.
 
     Raises:
         ValueError: there is not so much room.
     """
-    images = sum(work.plan.samples_of(shard) for shard in missing)
+    plan, here = work.plan, missing & set(part.shards(work.plan))
+    images = sum(plan.samples_of(shard) for shard in here)
     samples, start = [], time.perf_counter()
     with ThreadPoolExecutor(work.threads) as pool:
         factory = work.factory(snapshot, device, pool)
-        for sample in factory.make(sorted(missing)):
+        for sample in factory.make(sorted(here)):
             samples.append(sample)
             now = time.perf_counter()
             if len(samples) == work.batch_size:
@@ -181,9 +195,10 @@ def estimate(work: Work, snapshot: Snapshot, device: torch.device, missing: set[
     made = [sum(map(len, sample.members.values())) + TAR_BYTES for sample in samples if sample.members]
     if not made:
         return  # bad label maps; the rest may be better
-    room = images * sum(made) / len(made)
-    taken = f"{duration(images * seconds)} and {size(room)}"
-    print(f"      about {taken} for {images} images, by {len(samples)} that were made now")
+    room = sum(plan.samples_of(shard) for shard in missing) * sum(made) / len(made)
+    alone = " of one process alone" if workers > 1 else f" for part {part.index}" if part.count > 1 else ""
+    taken = f"{duration(images * seconds)}{alone}, and {size(room)}{' of all parts' if part.count > 1 else ''}"
+    print(f"      about {taken}, by {len(samples)} images that were made now")
     if is_local(folder):
         place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         free = shutil.disk_usage(place).free
