@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 
 help:
 	@echo "make demo       the whole job on built-in data: GAN, shards, segmenters, report (about 10 minutes on 2 cores)"
-	@echo "make test       the test suite            make test-slow  the tests of minutes, too"
+	@echo "make test       the test suite (about 10 minutes)   make test-slow  the tests of minutes, too"
 	@echo "make lint       ruff check and format     make format     let ruff format the code"
 	@echo "make setup      only .venv and the install"
 
