@@ -1,28 +1,19 @@
-"""Mass production: label maps → generator → encoded samples, shard by shard, each stage feeding the next.
+"""Mass production: the shards of a plan that a folder lacks, in one process or as one part of several."""
 
-Label maps are read and images encoded in threads while the generator works; the order stays that of the plan.
-"""
-
+import errno
 import hashlib
-import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from functools import partial
-from importlib.metadata import version
-from itertools import groupby, islice
-from pathlib import Path
-from typing import TypeVar
+from dataclasses import asdict, dataclass
+from itertools import groupby
 
-import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from PIL import Image
 from tqdm import tqdm
 
-from augment.ordered_map import ordered_map
-from augment.record import LabelFile, Record, plan_shards
+from augment.factory import Factory, Settings
+from augment.perturb.pipeline import Perturbation
+from augment.plan import Plan
 from augment.shards import (
     OK,
     Sample,
@@ -34,113 +25,105 @@ from augment.shards import (
     write_manifest,
     write_shard,
 )
-from dpsims.frame import fit, fit_label_map
-from dpsims.instances import centre_offsets, read_instances
-from dpsims.labels import IGNORE_INDEX, encode_label_png, read_label_map
-from dpsims.sample import Snapshot, noise, to_uint8
-
-IMAGE_FORMATS = {"jpg": "JPEG", "webp": "WEBP", "png": "PNG"}
-BAD_LABEL, BAD_IMAGE = "bad_label", "bad_image"
-VERSIONS = {"dpsims-augment": version("dpsims-augment"), "torch": str(torch.__version__)}
-
-R = TypeVar("R")
+from augment.sources import LabelSource
+from augment.storage import Folder, sweep
+from dpsims.sample import Snapshot
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What decides the bytes of the shards, beside the generator and the label maps.
+class Part:
+    """Which shards a process makes: every `count`-th one from the `index`-th on."""
 
-    Batch size, threads and device are not here: a run that ran out of memory goes on with a smaller batch.
-
-    Attributes:
-        quality: of JPEG or WebP, 1 to 100; None for PNG, which is lossless.
-        bf16: run the generator under bfloat16 autocast.
-        raw_to_id: id in the label files → id of the generator or 255; None where the files hold the generator's.
-    """
-
-    samples_per_map: int = 8
-    maps_per_shard: int = 64
-    seed: int = 0
-    image_format: str = "jpg"
-    quality: int | None = 95
-    bf16: bool = False
-    raw_to_id: Mapping[int, int] | None = None
+    index: int = 0
+    count: int = 1
 
     def __post_init__(self) -> None:
-        if self.image_format not in IMAGE_FORMATS:
-            raise ValueError(f"image format {self.image_format!r} is none of {', '.join(IMAGE_FORMATS)}")
-        if self.image_format == "png" and self.quality is not None:
-            raise ValueError(f"--quality {self.quality} has no meaning with --format png, which is lossless")
-        if self.image_format != "png" and not (self.quality and 1 <= self.quality <= 100):
-            raise ValueError(f"--quality is 1 to 100, not {self.quality}")
+        if not 0 <= self.index < self.count:
+            raise ValueError(f"part {self.index} of {self.count}: parts are numbered from 0")
 
-
-@dataclass(frozen=True)
-class PreparedMap:
-    """A label map at the generator's size, with what its K samples share; `error` instead if its file is bad."""
-
-    records: list[Record]
-    error: str | None = None
-    label_map: UInt8[np.ndarray, "h w"] | None = None
-    offsets: Float[np.ndarray, "2 h w"] | None = None
-    png: bytes = b""
-    sha256: str = ""
-    class_pixels: tuple[int, ...] = ()
-    ignored_pixels: int = 0
-
-
-@dataclass(frozen=True)
-class MadeImage:
-    """A sample on its way from the generator to its encoder; no image if there was none to make or it is not finite."""
-
-    record: Record
-    source: PreparedMap
-    image: UInt8[np.ndarray, "h w 3"] | None
+    def shards(self, plan: Plan) -> range:
+        return range(self.index, plan.num_shards, self.count)
 
 
 def synthesize(
     snapshot: Snapshot,
-    label_files: Sequence[LabelFile],
-    folder: Path,
+    plan: Plan,
+    folder: Folder,
     settings: Settings,
     *,
     device: torch.device | str,
     batch_size: int,
     threads: int,
+    perturbation: Perturbation | None = None,
+    part: Part = Part(),
     progress: bool = False,
-) -> dict:
-    """Make all shards that `folder` lacks; returns the totals over all of them, as in `shards.json`.
+) -> dict | None:
+    """Make all shards of a part that `folder` lacks.
 
     Args:
         device: where the snapshot's generator is.
         batch_size: images per pass of the generator, at most.
         threads: that read label maps and encode images.
+        perturbation: of the label maps.
         progress: show a bar, on a terminal.
+
+    Returns:
+        The totals over all shards, as in `shards.json`; None while those of other parts are missing.
 
     Raises:
         ValueError: if `folder` holds shards of another plan, or if no sample could be made.
     """
-    check_instances(snapshot, label_files)
+    check_instances(snapshot, plan.sources)
     if batch_size < 1 or threads < 1:
         raise ValueError(f"--batch-size and --threads are at least 1, not {batch_size} and {threads}")
-    shards = plan_shards(label_files, settings.samples_per_map, settings.maps_per_shard, settings.seed)
-    description = describe(snapshot, label_files, settings)
+    description = describe(snapshot, plan, settings, perturbation)
     open_manifest(folder, description)
-    finished = {shard: read_stats(folder, shard) for shard in committed_shards(folder)}
-
-    files = {label_file.source_key: label_file for label_file in label_files}
-    done = sum(stats["planned"] for stats in finished.values())
-    bar = tqdm(total=sum(map(len, shards)), initial=done, unit="img", disable=None if progress else True)
+    sweep(folder)
+    finished = set(committed_shards(folder))
+    shards = part.shards(plan)
+    total = sum(plan.samples_of(shard) for shard in shards)
+    done = sum(plan.samples_of(shard) for shard in shards if shard in finished)
+    bar = tqdm(total=total, initial=done, unit="img", disable=None if progress else True)
     with ThreadPoolExecutor(threads) as pool, bar:
-        factory = Factory(snapshot, settings, files, torch.device(device), batch_size, pool)
-        for shard, records in enumerate(shards):
-            bar.set_description(f"{len(finished)}/{len(shards)} shards")
-            if shard not in finished:
-                samples = counted(factory.make(records), bar)
-                finished[shard] = write_shard(folder, shard, samples, snapshot.space.num_classes)
-        bar.set_description(f"{len(finished)}/{len(shards)} shards")
+        factory = Factory(snapshot, plan, settings, torch.device(device), batch_size, pool, perturbation)
+        missing = [shard for shard in shards if shard not in finished]
+        made = len(shards) - len(missing)
+        bar.set_description(f"{made}/{len(shards)} shards")
+        samples = counted(factory.make(missing), bar)
+        for number, (shard, of_shard) in enumerate(groupby(samples, key=lambda sample: sample.record.shard), start=1):
+            commit_shard(folder, shard, of_shard, snapshot)
+            bar.set_description(f"{made + number}/{len(shards)} shards")
+    return finish(folder, plan, description)
 
-    totals = total_of(finished[shard] for shard in sorted(finished))
+
+def commit_shard(folder: Folder, shard: int, samples: Iterable[Sample], snapshot: Snapshot) -> dict:
+    """Write a shard; returns its stats."""
+    try:
+        return write_shard(folder, shard, samples, snapshot.space.num_classes)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(
+                error.errno, f"{folder} is full; finished shards stay, and once there is room the same command goes on"
+            ) from error
+        raise
+
+
+def counted(samples: Iterable[Sample], bar: tqdm) -> Iterator[Sample]:
+    for sample in samples:
+        yield sample
+        bar.update()
+
+
+def finish(folder: Folder, plan: Plan, description: dict) -> dict | None:
+    """Once all shards are there, write the totals and return them; None before.
+
+    Raises:
+        ValueError: no sample could be made.
+    """
+    finished = committed_shards(folder)
+    if len(finished) < plan.num_shards:
+        return None
+    totals = total_of(read_stats(folder, shard) for shard in finished)
     write_manifest(folder, description, totals)
     if not totals["by_status"].get(OK):
         raise ValueError(
@@ -150,151 +133,42 @@ def synthesize(
     return totals
 
 
-def check_instances(snapshot: Snapshot, label_files: Sequence[LabelFile]) -> None:
+def check_instances(snapshot: Snapshot, sources: Sequence[LabelSource]) -> None:
     """See that label maps have instances if the generator takes them."""
-    lacking = [f for f in label_files if snapshot.instances and not (f.instances and f.instances.is_file())]
+    lacking = [source for source in sources if snapshot.instances and not source.has_instances()]
     if lacking:
         raise ValueError(
-            f"the generator takes instances, which {len(lacking)} of {len(label_files)} label maps lack, such as "
-            f"{lacking[0].file}; --labels is to be a split folder with labels/ and instances/"
+            f"the generator takes instances, which {len(lacking)} of {len(sources)} label maps lack, such as "
+            f"{lacking[0].place}; --labels is to be a split folder with labels/ and instances/, or a data set's root "
+            "with --split"
         )
 
 
-def describe(snapshot: Snapshot, label_files: Sequence[LabelFile], settings: Settings) -> dict:
+def describe(snapshot: Snapshot, plan: Plan, settings: Settings, perturbation: Perturbation | None = None) -> dict:
     """All that decides the bytes of the shards, as `shards.json` holds it."""
-    names = json.dumps([(file.source_key, file.split) for file in label_files])
     raw_to_id = settings.raw_to_id and " ".join(f"{raw}:{label}" for raw, label in sorted(settings.raw_to_id.items()))
-    plan = {
+    alike = len(set(plan.counts)) == 1
+    decided = {
+        "images": len(plan),
+        "label_maps": len(plan.sources),
+        "label_names_sha256": digest([(source.source_key, source.split) for source in plan.sources]),
+        "samples_per_map": plan.counts[0] if alike else f"sha256:{digest(list(plan.counts))}",
+        "shard_size": plan.shard_size,
+        "seed": plan.seed,
         **asdict(settings),
         "raw_to_id": raw_to_id,
+        "perturbation": perturbation and describe_perturbation(plan, perturbation),
         "height": snapshot.height,
         "width": snapshot.width,
-        "label_maps": len(label_files),
-        "label_names_sha256": hashlib.sha256(names.encode()).hexdigest(),
     }
-    return {"label_space": snapshot.space.to_meta(), "generator_sha256": snapshot.sha256, "plan": plan}
+    return {"label_space": snapshot.space.to_meta(), "generator_sha256": snapshot.sha256, "plan": decided}
 
 
-class Factory:
-    """Turns planned records into samples.
-
-    Args:
-        files: the label maps by source key.
-        pool: reads label maps and encodes images.
-    """
-
-    def __init__(
-        self,
-        snapshot: Snapshot,
-        settings: Settings,
-        files: dict[str, LabelFile],
-        device: torch.device,
-        batch_size: int,
-        pool: ThreadPoolExecutor,
-    ) -> None:
-        self.snapshot, self.settings, self.files = snapshot, settings, files
-        self.device, self.batch_size, self.pool = device, batch_size, pool
-        self.space = replace(snapshot.space, raw_to_id=settings.raw_to_id)  # of the label files
-
-    def make(self, records: Iterable[Record]) -> Iterator[Sample]:
-        """The samples of the records, in their order; all records of a label map follow one another."""
-        by_map = (list(group) for _, group in groupby(records, key=lambda record: record.source_key))
-        ahead = 2 * self.batch_size + 2  # one batch is encoded while the next one is made
-        prepared = ordered_map(self.pool, self.prepare, by_map, ahead)
-        return ordered_map(self.pool, self.encode, self.generate(prepared), ahead)
-
-    def prepare(self, records: list[Record]) -> PreparedMap:
-        """Read the records' label map, and its instances if the generator takes them, at the generator's size."""
-        source, size = self.files[records[0].source_key], (self.snapshot.height, self.snapshot.width)
-        offsets = None
-        try:
-            label_map = read_label_map(source.file, self.space)
-            if self.snapshot.instances:
-                instances = read_instances(source.instances, label_map.shape[::-1])
-                offsets = centre_offsets(np.array(fit(instances, *size, resample=Image.Resampling.NEAREST)))
-        except (ValueError, Image.DecompressionBombError) as error:
-            text = str(error).replace(str(source.file), source.source_key)
-            return PreparedMap(records, error=text.replace(str(source.instances), f"instances of {source.source_key}"))
-        label_map = fit_label_map(label_map, *size)
-        pixels = np.bincount(label_map.ravel(), minlength=256).tolist()
-        return PreparedMap(
-            records,
-            label_map=label_map,
-            offsets=offsets,
-            png=encode_label_png(label_map),
-            sha256=hashlib.sha256(label_map.tobytes()).hexdigest(),
-            class_pixels=tuple(pixels[: self.space.num_classes]),
-            ignored_pixels=pixels[IGNORE_INDEX],
-        )
-
-    def generate(self, maps: Iterable[PreparedMap]) -> Iterator[MadeImage]:
-        """Each label map goes through `encode` once. A batch is several maps with all their samples, or, where
-        these are more than a batch, one map with some of them: `decode` wants equally many samples of each map."""
-        maps = iter(maps)
-        maps_per_batch = max(1, self.batch_size // self.settings.samples_per_map)
-        while group := list(islice(maps, maps_per_batch)):
-            images = self.images([source for source in group if source.error is None])
-            for source in group:
-                for record in source.records:
-                    yield MadeImage(record, source, next(images) if source.error is None else None)
-
-    def images(self, maps: list[PreparedMap]) -> Iterator[UInt8[np.ndarray, "h w 3"] | None]:
-        """All samples of the first label map, then of the second, …"""
-        if not maps:
-            return
-        inputs = [torch.from_numpy(np.stack([source.label_map for source in maps])).long()]  # (M, H, W)
-        if self.snapshot.instances:
-            inputs.append(torch.from_numpy(np.stack([source.offsets for source in maps])))  # (M, 2, H, W)
-        seeds = [record.seed for source in maps for record in source.records]
-        conditioning = self.run(self.snapshot.generator.encode, *inputs)  # for M·K images
-        for start in range(0, len(seeds), self.batch_size):  # more than one turn only where M = 1
-            z = noise(seeds[start : start + self.batch_size], self.snapshot.z_dim)
-            images = self.run(partial(self.snapshot.generator.decode, conditioning), z)  # (N, 3, H, W)
-            finite = images.abs().amax((1, 2, 3)).isfinite().tolist()
-            for image, good in zip(to_uint8(images).cpu().numpy(), finite, strict=True):
-                yield image if good else None
-
-    @torch.inference_mode()
-    def run(self, stage: Callable[..., R], *inputs: torch.Tensor) -> R:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
-            return stage(*(x.to(self.device) for x in inputs))
-
-    def encode(self, made: MadeImage) -> Sample:
-        """The sample's files as bytes."""
-        record, source = made.record, made.source
-        if source.error is not None:
-            return Sample(record, BAD_LABEL, source.error)
-        if made.image is None:
-            return Sample(record, BAD_IMAGE, "the generator's output is not finite")
-        meta = {
-            "source_key": record.source_key,
-            "split": record.split,
-            "sample_index": record.sample_index,
-            "seed": record.seed,
-            "perturbations": [],
-            "generator_sha256": self.snapshot.sha256,
-            "label_sha256": source.sha256,  # of the ids, row by row
-            "versions": VERSIONS,
-        }
-        if source.offsets is not None:
-            meta["offsets_sha256"] = hashlib.sha256(source.offsets).hexdigest()
-        members = {
-            self.settings.image_format: encode_image(made.image, self.settings.image_format, self.settings.quality),
-            "json": json.dumps(meta, sort_keys=True).encode(),
-            "seg.png": source.png,
-        }
-        return Sample(record, OK, None, members, source.class_pixels, source.ignored_pixels)
+def describe_perturbation(plan: Plan, perturbation: Perturbation) -> dict:
+    """The recipe, and what the label maps are like that it goes by and takes from."""
+    statistics = perturbation.context.statistics.digest
+    return {"variants": plan.variants, **perturbation.recipe.to_dict(), "statistics_sha256": statistics}
 
 
-def counted(samples: Iterable[Sample], bar: tqdm) -> Iterator[Sample]:
-    for sample in samples:
-        yield sample
-        bar.update()
-
-
-def encode_image(image: UInt8[np.ndarray, "h w 3"], image_format: str, quality: int | None) -> bytes:
-    """JPEG keeps its colours at full resolution: they follow the label map's edges."""
-    options = {"jpg": {"quality": quality, "subsampling": 0}, "webp": {"quality": quality}, "png": {}}[image_format]
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, IMAGE_FORMATS[image_format], **options)
-    return buffer.getvalue()
+def digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()

@@ -20,9 +20,11 @@ import torch
 import webdataset
 from PIL import Image
 
-from augment.record import find_label_maps
+from augment.factory import IMAGE_FORMATS, Settings, encode_image
+from augment.plan import Plan
 from augment.shards import committed_shards, shard_file
-from augment.synthesize import IMAGE_FORMATS, Settings, encode_image, synthesize
+from augment.sources import find_label_maps
+from augment.synthesize import synthesize
 from benchmarks.measure import in_turns, run_alone, short, spread
 from benchmarks.options import parser_of, positive, size
 from benchmarks.photos import label_map, photo_snapshot
@@ -119,13 +121,13 @@ def time_writing(setting: Setting, folder: Path) -> dict[int, list[float]]:
     device = torch.device(setting.device)
     snapshot = photo_snapshot(*shape, rng, count=4 * setting.batch, device=device)
     label_files = find_label_maps(folder / "labels")
-    per_shard = max(1, 512 // setting.samples)
-    settings = Settings(setting.samples, per_shard, image_format=setting.image_format, quality=setting.quality)
+    plan = Plan(label_files, [setting.samples] * len(label_files), shard_size=max(512, setting.samples), seed=0)
+    settings = Settings(setting.image_format, setting.quality)
     numbers = count()
 
     def write(threads: int) -> None:
         out = folder / f"shards-{next(numbers)}"
-        synthesize(snapshot, label_files, out, settings, device=device, batch_size=setting.batch, threads=threads)
+        synthesize(snapshot, plan, out, settings, device=device, batch_size=setting.batch, threads=threads)
 
     write(setting.threads[0])  # warm-up
     tasks = {str(threads): partial(write, threads) for threads in setting.threads}

@@ -2,6 +2,7 @@
 
 SKY, BUILDING, ROAD, PAVEMENT, TREE, CAR, PERSON, SIGN = range(8)
 CLASSES = ("sky", "building", "road", "pavement", "tree", "car", "person", "sign")
+THINGS = ("tree", "car", "person", "sign")
 PALETTE = (
     (112, 164, 214),
     (158, 118, 98),

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the demo is no installed package
 
-from demo.classes import CLASSES, IGNORE_INDEX, PALETTE
+from demo.classes import CLASSES, IGNORE_INDEX, PALETTE, THINGS
 from demo.streets import Scene, draw_scene
 from dpsims.labels import LabelSpace, encode_label_png
 
@@ -107,7 +107,7 @@ def make_data_set(out: Path, settings: Settings) -> dict:
         splits = {split: make_split(unfinished, split, settings, progress) for split in SPLITS}
     meta = {
         "name": "streets",
-        **LabelSpace(CLASSES, PALETTE).to_meta(),
+        **LabelSpace(CLASSES, PALETTE, things=THINGS).to_meta(),
         "image_size_wh": [settings.width, settings.height],
         "made_with": asdict(settings),
         "splits": splits,

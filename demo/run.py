@@ -17,7 +17,7 @@ from pathlib import Path
 
 from augment.report.machine import describe_machine
 from augment.report.write import write_report
-from augment.shards import write_text
+from augment.storage import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 SEGMENTER = "configs/segmenters/efficientnet_lite0_fpn_streets_{arm}.py"

@@ -6,7 +6,7 @@ A label map is (H, W) uint8 with ids 0..C-1 and 255 = ignore. Ids are mapped her
 import io
 import json
 import reprlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -71,11 +71,13 @@ class LabelSpace:
         classes: C names; the position is the id.
         palette: C colours, RGB 0..255.
         raw_to_id: id in the data set's files → id here (0..C-1 or 255); None where the files hold our ids already.
+        things: names of the classes whose pixels are objects that can be counted; None where nobody has said.
     """
 
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
     raw_to_id: dict[int, int] | None = None
+    things: tuple[str, ...] | None = field(default=None, compare=False)  # says nothing of how files are numbered
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_classes <= IGNORE_INDEX:
@@ -85,6 +87,9 @@ class LabelSpace:
         repeated = {name for name in self.classes if self.classes.count(name) > 1}
         if repeated:
             raise ValueError(f"class names must differ; repeated: {sorted(repeated)}")
+        unknown = [name for name in self.things or () if name not in self.classes]
+        if unknown:
+            raise ValueError(f"things are names of classes; no class is called {unknown}")
         for raw, label in (self.raw_to_id or {}).items():
             if not 0 <= raw <= 255:
                 raise ValueError(f"raw ids are 0 to 255, not {raw}")
@@ -97,7 +102,7 @@ class LabelSpace:
 
     @classmethod
     def from_meta(cls, meta: object, source: str = "meta.json") -> "LabelSpace":
-        """From the keys `classes`, `palette`, and `ignore_index` or `raw_to_id`, of a data set's `meta.json`.
+        """From the keys of a `meta.json`: `classes`, `palette`, `things`, and `ignore_index` or `raw_to_id`.
 
         Raises:
             ValueError: it holds something else; the message names `source`.
@@ -109,16 +114,20 @@ class LabelSpace:
             raise ValueError(f"{source}: `classes` is a list of names, not {reprlib.repr(names)}")
         if colours is not None and not (isinstance(colours, list) and all(map(_is_colour, colours))):
             raise ValueError(f"{source}: `palette` is a list of [R, G, B] of 0 to 255, not {reprlib.repr(colours)}")
+        things = meta.get("things")
+        if things is not None and not (isinstance(things, list) and all(isinstance(name, str) for name in things)):
+            raise ValueError(f"{source}: `things` is a list of names of classes, not {reprlib.repr(things)}")
         palette = default_palette(len(names)) if colours is None else tuple(tuple(colour) for colour in colours)
         try:
-            return cls(tuple(names), palette, _raw_to_id(meta, names))
+            return cls(tuple(names), palette, _raw_to_id(meta, names), None if things is None else tuple(things))
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from None
 
     def to_meta(self) -> dict:
         """The inverse of `from_meta` for label maps that hold our ids (which everything we write does)."""
         palette = [list(colour) for colour in self.palette]
-        return {"classes": list(self.classes), "palette": palette, "ignore_index": IGNORE_INDEX}
+        meta = {"classes": list(self.classes), "palette": palette, "ignore_index": IGNORE_INDEX}
+        return meta if self.things is None else {**meta, "things": list(self.things)}
 
     def from_raw(self, raw: UInt8[np.ndarray, "h w"], source: str) -> UInt8[np.ndarray, "h w"]:
         """Map a file's ids to ours; an id that the space does not know is an error that names `source`."""

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from augment.synthesize import encode_image
-from benchmarks import generator, photos, training_step
+from augment.factory import encode_image
+from benchmarks import generator, inference, photos, synthesis, training_step
 from benchmarks.generator import count_flops
 from benchmarks.measure import in_turns, peak_memory, run_alone, spread
 from benchmarks.options import gan_config, gan_overrides
@@ -56,6 +56,15 @@ def check_document(text: str, name: str) -> dict:
     return result
 
 
+@pytest.mark.parametrize("kind", [["--paced", "500"], ["--model", "small", "--channel-base", "2"]])
+def test_synthesis(capsys, kind):
+    options = ["--size", "32x64", "--classes", "3", "--maps", "3", "--samples", "2", "--batch", "2", "--rounds", "2"]
+    synthesis.main([*kind, *options, "--device", "cpu"])
+    result = check_document(capsys.readouterr().out, "synthesis")
+    assert result["images"] == 6 and [run["images"] for run in result["memory"]] == [6, 24]
+    assert all(result[name]["images_per_second"] > 0 for name in ("generator", "synthesize"))
+
+
 def test_generator(capsys, tmp_path):
     generator.main([*TINY, "--samples", "2", "--out", str(tmp_path / "sub" / "out.json")])
     printed = capsys.readouterr().out
@@ -73,6 +82,19 @@ def test_generator(capsys, tmp_path):
         assert made["efficiency"] == pytest.approx(made["floor_seconds"] / made["seconds"]["median"], rel=2e-3)
         assert made["images_per_second"] == pytest.approx(2 / made["seconds"]["median"], rel=2e-3)
         assert made["memory"]["peak_bytes"] >= made["memory"]["start_bytes"] > 0
+
+
+def test_inference(capsys):
+    inference.main([*TINY[:-1], "bf16"])
+    result = check_document(capsys.readouterr().out, "inference")
+    parts = {made["part"]: made for made in result["parts"]}
+    assert list(parts) == ["plain", "batched", "reuse", "channels_last", "folded", "unfolded_bf16", "bf16"]
+    assert parts["plain"]["speedup"] == {"min": 1, "median": 1, "max": 1}
+    assert [name for name, made in parts.items() if "gain" in made] == ["reuse", "channels_last", "folded", "bf16"]
+    assert parts["reuse"]["gain"] == parts["reuse"]["speedup"]
+    for made in parts.values():
+        assert made["images_per_second"] == pytest.approx(2 / made["seconds"]["median"], rel=2e-3)
+    assert result["first_layer"]["look_up"]["min"] > 0
 
 
 def test_training_step(capsys):
@@ -151,7 +173,7 @@ def test_a_setting_that_dies_is_a_result(capsys):
     assert good == {"setting": {"name": "good"}, "figure": 7}
 
 
-@pytest.mark.parametrize("module", [generator, training_step])
+@pytest.mark.parametrize("module", [generator, inference, training_step])
 def test_presets_are_settings_of_the_gans_configuration(module):
     for preset, device in (("cpu", "cpu"), ("gpu", "cuda")):
         settings = module.PRESETS[preset]()

@@ -1,6 +1,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from dpsims.labels import (
     LabelSpace,
     default_palette,
     encode_label_png,
+    find_label_space,
     load_label_space,
     onehot,
     read_label_map,
@@ -118,6 +120,7 @@ def test_meta_round_trip_and_faults():
         ('{"classes": ["a", "b"], "ignore_index": "255"}', "`ignore_index` is a number of 0 to 255, not '255'"),
         ('{"classes": ["a", "b"], "ignore_index": -1}', "`ignore_index` is a number of 0 to 255, not -1"),
         ('{"classes": ["a", "b"], "raw_to_id": [0, 1]}', "`raw_to_id` is an object of ids"),
+        ('{"classes": ["a", "b"], "things": "a"}', "`things` is a list of names of classes, not"),
         ('{"classes": ["a", "b"], "raw_to_id": {"x": 0}}', "`raw_to_id` is an object of ids"),
         ('{"classes": ["a", "b"], "raw_to_id": {"3": "0"}}', "`raw_to_id` is an object of ids"),
         ('{"classes": ["a", "b"], "raw_to_id": {"300": 0}}', "raw ids are 0 to 255, not 300"),
@@ -130,6 +133,30 @@ def test_a_malformed_meta_file_is_named(text, message, tmp_path):
     file.write_text(text)
     with pytest.raises(ValueError, match=f"^{file}.*{message}"):
         load_label_space(file)
+
+
+def test_things_are_classes_and_stay_in_meta():
+    meta = {"classes": ["road", "car"], "things": ["car"], "ignore_index": 7}
+    space = LabelSpace.from_meta(meta)
+    assert space.things == ("car",) and space.to_meta()["things"] == ["car"]
+    assert LabelSpace.from_meta({"classes": ["road", "car"]}).things is None
+    assert "things" not in SPACE.to_meta()
+    with pytest.raises(ValueError, match=r"no class is called \['van'\]"):
+        LabelSpace.from_meta({**meta, "things": ["van"]})
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "some", "others"),
+    [
+        ("cityscapes", 8, {"rider", "car"}, {"road", "pole"}),
+        ("cityscapes_all", 10, {"caravan", "trailer"}, {"license plate"}),
+        ("coco_stuff", 80, {"person", "toothbrush"}, {"banner", "road"}),
+        ("ade20k", 100, {"bed ", "flag"}, {"wall", "shower"}),
+    ],
+)
+def test_official_label_spaces_name_their_things(name, count, some, others):
+    things = find_label_space(name, Path()).things
+    assert len(set(things)) == count and some <= set(things) and not others & set(things)
 
 
 def test_onehot_of_an_ignored_pixel_is_zero():

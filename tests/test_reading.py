@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import yaml
 
+from augment.reading import Reading, check_train_ids, find_reading
 from dpsims.labels import LABEL_SPACES, LabelSpace, default_palette, find_label_space, load_label_space
-from dpsims.reading import Reading, check_train_ids, find_reading
 
 CLASSES = ("sky", "road", "car")
 SPACE = LabelSpace(CLASSES, default_palette(3))

@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import tarfile
+import zlib
 
 import pytest
 import webdataset
@@ -67,6 +68,7 @@ def test_rows_tell_what_was_planned_and_where_it_lies(tmp_path):
         for extension, content in planned.members.items():
             offset, size = row["members"][extension]
             assert tar[offset : offset + size] == content == read_member(tmp_path, row, extension)
+            assert row["crc32"][extension] == zlib.crc32(content)
     assert rows[2]["status"] == "bad_label" and rows[2]["error"] == "ids [99]"
     assert first_failure(tmp_path) == rows[2]
 
@@ -107,8 +109,7 @@ def test_nothing_has_a_final_name_before_it_is_whole(tmp_path):
 
     with pytest.raises(RuntimeError, match="power cut"):
         write_shard(tmp_path, 3, breaks(), num_classes=2)
-    assert [file.name for file in tmp_path.iterdir()] == ["00003.tar.part"]
-    assert committed_shards(tmp_path) == []
+    assert list(tmp_path.iterdir()) == [] == committed_shards(tmp_path)
     write_shard(tmp_path, 3, SAMPLES, num_classes=2)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["00003.jsonl", "00003.stats.json", "00003.tar"]
     assert committed_shards(tmp_path) == [3]
@@ -124,6 +125,7 @@ def test_totals_are_sums(tmp_path):
         "bytes": 2 * stats["bytes"],
         "class_pixels": [20, 8],
         "ignored_pixels": 16,
+        "perturbations": {},
     }
 
 
@@ -149,10 +151,18 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path):
         read_manifest(tmp_path)
 
 
-def test_a_run_killed_while_starting_starts_again(tmp_path):
-    (tmp_path / "shards.json.part").write_text("{")
+def test_a_run_that_another_process_starts_at_the_same_time_is_the_same_run(tmp_path, monkeypatch):
     open_manifest(tmp_path, DESCRIPTION)
-    assert [file.name for file in tmp_path.iterdir()] == ["shards.json"]
+    monkeypatch.setattr(type(tmp_path), "exists", lambda path: path.name != "shards.json")  # as it was a moment ago
+    open_manifest(tmp_path, DESCRIPTION)
+    with pytest.raises(ValueError, match="holds shards of another plan"):
+        open_manifest(tmp_path, {"generator_sha256": "0"})
+
+
+def test_a_run_killed_while_starting_starts_again(tmp_path):
+    (tmp_path / "shards.json.host-1-0.part").write_text("{")
+    open_manifest(tmp_path, DESCRIPTION)
+    assert read_manifest(tmp_path) == {**DESCRIPTION, "totals": None}
 
 
 def test_differences_name_nested_values():

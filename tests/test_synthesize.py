@@ -7,6 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,18 +20,23 @@ import torch
 from PIL import Image
 from torch import nn
 
-from augment.ordered_map import ordered_map
-from augment.record import find_label_maps, sample_seed
+from augment.factory import IMAGE_FORMATS, Settings, encode_image
+from augment.ordered_map import in_background, ordered_map
+from augment.perturb.pipeline import Perturbation
+from augment.perturb.recipe import Recipe
+from augment.plan import Plan
 from augment.shards import read_manifest, read_member, read_rows
-from augment.synthesize import IMAGE_FORMATS, Settings, encode_image, synthesize
+from augment.sources import find_label_maps
+from augment.survey import Reader, survey
+from augment.synthesize import Part, synthesize
 from dpsims.frame import fit_label_map
 from dpsims.instances import centre_offsets
 from dpsims.labels import LabelSpace, default_palette, encode_label_png, read_label_map
-from dpsims.sample import Snapshot, noise
+from dpsims.sample import Snapshot, noise, sample_seed
 
 SPACE = LabelSpace(("sky", "road", "car"), default_palette(3))
 HEIGHT, WIDTH, Z_DIM = 16, 24, 4
-SETTINGS = Settings(samples_per_map=3, maps_per_shard=2, seed=5)
+SETTINGS = Settings()
 
 
 class FakeGenerator(nn.Module):
@@ -42,10 +50,12 @@ class FakeGenerator(nn.Module):
         self.encoded += len(label_map)
         return label_map.float()
 
-    def decode(self, conditioning: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    def decode(self, conditioning: torch.Tensor, z: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
         self.decoded.append(len(z))
-        assert len(z) % len(conditioning) == 0
-        maps = conditioning.repeat_interleave(len(z) // len(conditioning), dim=0)
+        if index is None:
+            assert len(z) % len(conditioning) == 0
+            index = torch.arange(len(conditioning)).repeat_interleave(len(z) // len(conditioning))
+        maps = conditioning[index]
         return torch.sin(maps[:, None] + z[:, :3, None, None])
 
 
@@ -56,10 +66,10 @@ class BreakingGenerator(FakeGenerator):
         super().__init__()
         self.calls, self.accident = calls, accident
 
-    def decode(self, conditioning: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    def decode(self, *inputs: torch.Tensor) -> torch.Tensor:
         if len(self.decoded) + 1 == self.calls:
             self.accident()
-        return super().decode(conditioning, z)
+        return super().decode(*inputs)
 
 
 def snapshot_of(generator: nn.Module, space: LabelSpace = SPACE, **changes: object) -> Snapshot:
@@ -67,10 +77,25 @@ def snapshot_of(generator: nn.Module, space: LabelSpace = SPACE, **changes: obje
     return Snapshot(generator, space, **(size | {"instances": False, "sha256": "f" * 64, "images_seen": 9} | changes))
 
 
-def make(labels: Path, out: Path, generator: nn.Module | None = None, settings: Settings = SETTINGS, **options) -> dict:
+def plan_of(
+    labels: Path, *, samples: int | list[int] = 3, shard_size: int = 6, seed: int = 5, variants: int = 1
+) -> Plan:
+    sources = find_label_maps(labels)
+    counts = samples if isinstance(samples, list) else [samples] * len(sources)
+    return Plan(sources, counts, shard_size=shard_size, seed=seed, variants=variants)
+
+
+def make(
+    labels: Path,
+    out: Path,
+    generator: nn.Module | None = None,
+    settings: Settings = SETTINGS,
+    plan: dict | None = None,
+    **options,
+) -> dict | None:
     snapshot = snapshot_of(generator or FakeGenerator())
     run = {"device": "cpu", "batch_size": 4, "threads": 2} | options
-    return synthesize(snapshot, find_label_maps(labels), out, settings, **run)
+    return synthesize(snapshot, plan_of(labels, **(plan or {})), out, settings, **run)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -115,7 +140,7 @@ def test_a_sample_is_what_its_record_says(labels, tmp_path):
 
         meta = json.loads(read_member(tmp_path / "out", row, "json"))
         assert set(meta["versions"]) == {"dpsims-augment", "torch"}
-        assert meta == {name: row[name] for name in ("source_key", "split", "sample_index", "seed")} | {
+        assert meta == {name: row[name] for name in ("source_key", "split", "variant", "sample_index", "seed")} | {
             "perturbations": [],
             "generator_sha256": "f" * 64,
             "label_sha256": hashlib.sha256(label_map.tobytes()).hexdigest(),
@@ -137,44 +162,120 @@ def test_the_batch_does_not_matter_and_a_map_is_encoded_once(labels, tmp_path, b
 @pytest.mark.parametrize(("samples", "decoded"), [(8, [4, 4] * 5), (5, [4, 1] * 5), (2, [4, 2, 4])])
 def test_batches_are_pieces_of_a_map_or_whole_maps(labels, tmp_path, samples, decoded):
     generator = FakeGenerator()
-    make(labels, tmp_path / "out", generator, Settings(samples_per_map=samples, maps_per_shard=3), batch_size=4)
+    make(labels, tmp_path / "out", generator, plan={"samples": samples, "shard_size": 3 * samples}, batch_size=4)
     assert generator.decoded == decoded
 
 
+LONG = {"samples": 40, "shard_size": 40}  # a shard for each label map, ten batches of four
+BREAK = (
+    38  # the batch that never comes, of the fourth shard: what is under way then is of no earlier one than the third
+)
+
+
 def test_a_run_that_broke_goes_on_to_the_same_bytes(labels, tmp_path):
-    make(labels, tmp_path / "whole")
+    make(labels, tmp_path / "whole", plan=LONG)
+    whole = tree(tmp_path / "whole")
 
     def accident():
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        make(labels, tmp_path / "out", BreakingGenerator(4, accident))
-    before = {name: (tmp_path / "out" / name).stat() for name in ("00000.tar", "00000.jsonl", "00000.stats.json")}
+        make(labels, tmp_path / "out", BreakingGenerator(BREAK, accident), plan=LONG)
     left = tree(tmp_path / "out")
-    assert left["00000.tar"] == tree(tmp_path / "whole")["00000.tar"]
-    assert set(left) == {*before, "00001.tar.part", "shards.json"}
-    assert json.loads(left["shards.json"])["totals"] is None
+    assert json.loads(left.pop("shards.json"))["totals"] is None
+    assert {"00000.stats.json", "00001.stats.json"} <= left.keys() and "00003.stats.json" not in left
+    assert left == {name: whole[name] for name in left}  # nothing half-written
+    before = {name: (tmp_path / "out" / name).stat() for name in left}
 
     generator = FakeGenerator()
-    make(labels, tmp_path / "out", generator)
-    assert generator.encoded == 3  # the maps of the shards that were missing
-    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+    make(labels, tmp_path / "out", generator, plan=LONG)
+    assert generator.encoded == 5 - len(left) // 3  # the maps of the shards that were missing
+    assert tree(tmp_path / "out") == whole
     for name, stat in before.items():
         after = (tmp_path / "out" / name).stat()
         assert (after.st_ino, after.st_mtime_ns) == (stat.st_ino, stat.st_mtime_ns)
 
 
 def test_a_killed_process_goes_on_to_the_same_bytes(labels, tmp_path):
-    make(labels, tmp_path / "whole")
+    make(labels, tmp_path / "whole", plan=LONG)
     whole = tree(tmp_path / "whole")
     killed = subprocess.run([sys.executable, __file__, labels, tmp_path / "out"], cwd=Path(__file__).parents[1])
     assert killed.returncode == -signal.SIGKILL
     left = tree(tmp_path / "out")
-    for name in ("00000.tar", "00000.jsonl", "00000.stats.json"):
-        assert left[name] == whole[name]
-    assert set(left) == {"00000.tar", "00000.jsonl", "00000.stats.json", "00001.tar.part", "shards.json"}
-    make(labels, tmp_path / "out")
+    assert {"00000.stats.json", "00001.stats.json"} <= left.keys() and "00003.stats.json" not in left
+    finished = {name for name in left if not name.endswith(".part")} - {"shards.json"}
+    assert all(left[name] == whole[name] for name in finished)
+    make(labels, tmp_path / "out", plan=LONG)
     assert tree(tmp_path / "out") == whole
+
+
+def test_label_maps_with_different_numbers_of_samples(labels, tmp_path):
+    plan = {"samples": [1, 4, 2, 5, 1], "shard_size": 7}
+    make(labels, tmp_path / "one", plan=plan, batch_size=1)
+    generator = FakeGenerator()
+    make(labels, tmp_path / "many", generator, plan=plan, batch_size=4)
+    assert tree(tmp_path / "one") == tree(tmp_path / "many")
+    assert generator.decoded == [1, 4, 2, 4, 1, 1] and generator.encoded == 5
+    made = [(row["source_key"], row["sample_index"]) for row in all_rows(tmp_path / "many")]
+    assert made == [(f"map_{i}", k) for i, count in enumerate(plan["samples"]) for k in range(count)]
+
+
+RECIPE = {"things": ["car"], "ops": [{"op": "flip", "p": 0.5}, {"op": "shift", "p": 1.0}, {"op": "drop", "p": 0.5}]}
+
+
+def perturbation_of(labels: Path, recipe: dict = RECIPE) -> Perturbation:
+    recipe = Recipe.from_dict(recipe, SPACE)
+    sources, reader = find_label_maps(labels), Reader(SPACE, (HEIGHT, WIDTH), instances=False)
+    return survey(sources, reader, recipe, threads=2).perturbation(recipe, reader)
+
+
+def test_variants_are_perturbed_label_maps_that_their_records_replay(labels, tmp_path):
+    perturbation = perturbation_of(labels)
+    plan = {"samples": 4, "shard_size": 8, "variants": 2}
+    generator = FakeGenerator()
+    totals = make(labels, tmp_path / "out", generator, plan=plan, perturbation=perturbation)
+    assert generator.encoded == 10 and sum(generator.decoded) == 20  # each variant once for its two samples
+    counts: Counter[str] = Counter()
+    made = set()
+    for row in all_rows(tmp_path / "out"):
+        assert row["variant"] == row["sample_index"] // 2
+        scene = Reader(SPACE, (HEIGHT, WIDTH), instances=False)(
+            next(it for it in find_label_maps(labels) if it.source_key == row["source_key"])
+        )
+        meta = json.loads(read_member(tmp_path / "out", row, "json"))
+        assert [done["op"] for done in meta["perturbations"]] == row["perturbations"]
+        label_map = read_label_map(read_member(tmp_path / "out", row, "seg.png"), SPACE)
+        np.testing.assert_array_equal(perturbation.replay(scene, meta["perturbations"]).label_map, label_map)
+        made.add((row["source_key"], row["variant"], label_map.tobytes()))
+        if row["sample_index"] % 2 == 0:
+            seed = plan_of(labels, **plan).variant_seed(row["source_key"], row["variant"])
+            counts += perturbation.perturb(scene, seed).counts
+    assert len(made) == 10 and len({label_map for _, _, label_map in made}) > 5
+    assert totals["perturbations"] == dict(sorted(counts.items())) and counts["shift.done"] == 10
+    for batch_size in (1, 16):
+        make(labels, tmp_path / str(batch_size), plan=plan, perturbation=perturbation, batch_size=batch_size)
+        assert tree(tmp_path / str(batch_size)) == tree(tmp_path / "out")
+
+    other = perturbation_of(labels, {**RECIPE, "ops": RECIPE["ops"][:1]})
+    with pytest.raises(ValueError, match=r"plan.perturbation.ops: .* → "):
+        make(labels, tmp_path / "out", plan=plan, perturbation=other)
+    with pytest.raises(ValueError, match=r"plan.perturbation: .* → None"):
+        make(labels, tmp_path / "out", plan=plan)
+    (labels / "map_1.png").write_bytes(encode_label_png(np.zeros((HEIGHT, WIDTH), np.uint8)))
+    with pytest.raises(ValueError, match="plan.perturbation.statistics_sha256"):
+        make(labels, tmp_path / "out", plan=plan, perturbation=perturbation_of(labels))
+
+
+def test_parts_are_every_nth_shard_and_the_last_one_adds_up(labels, tmp_path):
+    make(labels, tmp_path / "whole")
+    assert make(labels, tmp_path / "out", part=Part(1, 2)) is None
+    assert json.loads(tree(tmp_path / "out")["shards.json"])["totals"] is None
+    assert {name[:5] for name in tree(tmp_path / "out")} == {"00001", "shard"}
+    generator = FakeGenerator()
+    assert make(labels, tmp_path / "out", generator, part=Part(0, 2))["by_status"] == {"ok": 15}
+    assert generator.encoded == 3 and tree(tmp_path / "out") == tree(tmp_path / "whole")
+    with pytest.raises(ValueError, match="part 2 of 2"):
+        Part(2, 2)
 
 
 def test_a_finished_run_makes_nothing_again(labels, tmp_path):
@@ -188,8 +289,8 @@ def test_a_finished_run_makes_nothing_again(labels, tmp_path):
 def test_another_plan_is_refused_with_what_changed(labels, tmp_path):
     make(labels, tmp_path / "out")
     before = tree(tmp_path / "out")
-    with pytest.raises(ValueError, match="plan.samples_per_map: 3 → 2; plan.seed: 5 → 0"):
-        make(labels, tmp_path / "out", settings=Settings(samples_per_map=2, maps_per_shard=2))
+    with pytest.raises(ValueError, match="plan.images: 15 → 10; plan.samples_per_map: 3 → 2; .*plan.seed: 5 → 0"):
+        make(labels, tmp_path / "out", plan={"samples": 2, "shard_size": 4, "seed": 0})
     (labels / "map_3.png").rename(labels / "other.png")
     with pytest.raises(ValueError, match="label_names_sha256"):
         make(labels, tmp_path / "out")
@@ -257,8 +358,8 @@ def test_all_label_maps_bad_is_an_error_that_shows_one(labels, tmp_path):
 
 def test_an_image_that_is_not_finite_is_a_row(labels, tmp_path):
     class Overflowing(FakeGenerator):
-        def decode(self, conditioning: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-            images = super().decode(conditioning, z)
+        def decode(self, *inputs: torch.Tensor) -> torch.Tensor:
+            images = super().decode(*inputs)
             images[-1, 0, 0, 0] = torch.nan
             return images
 
@@ -270,7 +371,7 @@ def test_an_image_that_is_not_finite_is_a_row(labels, tmp_path):
 
 @pytest.mark.parametrize(("image_format", "quality"), [("jpg", 95), ("webp", 95), ("png", None)])
 def test_image_formats(labels, tmp_path, image_format, quality):
-    make(labels, tmp_path / "out", settings=Settings(2, 5, image_format=image_format, quality=quality))
+    make(labels, tmp_path / "out", settings=Settings(image_format, quality))
     row = all_rows(tmp_path / "out")[0]
     assert set(row["members"]) == {image_format, "json", "seg.png"}
     with Image.open(io.BytesIO(read_member(tmp_path / "out", row, image_format))) as image:
@@ -303,9 +404,10 @@ class InstanceGenerator(FakeGenerator):
 
 def test_a_generator_of_instances_gets_their_offsets(labels, tmp_path):
     snapshot = snapshot_of(InstanceGenerator(), instances=True)
-    run = {"settings": Settings(1, 5), "device": "cpu", "batch_size": 5, "threads": 1}
+    run = {"settings": SETTINGS, "device": "cpu", "batch_size": 5, "threads": 1}
+    options = {"samples": 1, "shard_size": 5}
     with pytest.raises(ValueError, match=r"instances, which 5 of 5 label maps lack, such as .*map_0.png"):
-        synthesize(snapshot, find_label_maps(labels), tmp_path / "out", **run)
+        synthesize(snapshot, plan_of(labels, **options), tmp_path / "out", **run)
 
     (tmp_path / "instances").mkdir()
     for i in range(5):
@@ -314,7 +416,7 @@ def test_a_generator_of_instances_gets_their_offsets(labels, tmp_path):
         if i == 3:
             instances = instances[1:]
         Image.fromarray(instances).save(tmp_path / "instances" / f"map_{i}.png")
-    totals = synthesize(snapshot, find_label_maps(labels), tmp_path / "out", **run)
+    totals = synthesize(snapshot, plan_of(labels, **options), tmp_path / "out", **run)
     assert totals["by_status"] == {"bad_label": 1, "ok": 4}
     failed = next(row for row in all_rows(tmp_path / "out") if row["status"] != "ok")
     assert failed["error"] == "instances of map_3 is (48, 31), its image is (48, 32) (width, height)"
@@ -334,11 +436,37 @@ def test_ordered_map_keeps_order_and_its_bound():
             yield i
 
     with ThreadPoolExecutor(4) as pool:
-        results = ordered_map(pool, lambda i: i * i, items(), ahead=3)
-        assert next(results) == 0 and taken == [0, 1, 2]
-        assert list(results) == [i * i for i in range(1, 20)]
+        results = ordered_map(pool, lambda i: time.sleep(0.01) or i * i, items(), ahead=3)
+        for expected in range(20):
+            assert next(results) == expected**2 and len(taken) <= expected + 3
 
 
-if __name__ == "__main__":  # the process that test_a_killed_process… starts: it dies in the middle of the second shard
-    kill = BreakingGenerator(4, lambda: os.kill(os.getpid(), signal.SIGKILL))
-    make(Path(sys.argv[1]), Path(sys.argv[2]), kill, batch_size=3)
+def test_in_background_keeps_order_its_bound_and_errors():
+    taken = []
+
+    def items():
+        for i in range(20):
+            taken.append(i)
+            yield i
+        raise KeyError("the end")
+
+    results = in_background(items(), ahead=3)
+    assert next(results) == 0
+    time.sleep(0.3)
+    assert taken == [0, 1, 2, 3, 4]  # one used, three waiting, one in hand
+    with pytest.raises(KeyError, match="the end"):
+        for expected, result in enumerate(results, start=1):
+            assert result == expected
+    assert expected == 19
+
+    threads = threading.active_count()
+    results = in_background(iter(range(100)), ahead=2)
+    next(results)
+    assert threading.active_count() == threads + 1
+    results.close()
+    assert threading.active_count() == threads
+
+
+if __name__ == "__main__":  # the process that test_a_killed_process… starts: it dies in the midst of its work
+    kill = BreakingGenerator(BREAK, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    make(Path(sys.argv[1]), Path(sys.argv[2]), kill, plan=LONG)

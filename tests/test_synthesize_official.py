@@ -52,6 +52,7 @@ def tool(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
 
     def run(generator: Path, labels: Path, out: Path, *options: str) -> tuple[int, str, str]:
         given = {"--generator": generator, "--labels": labels, "--out": out, "--device": "cpu", "--samples": 1}
+        monkeypatch.syspath_prepend(str(SCRIPT.parent))
         monkeypatch.setattr(sys, "argv", [str(part) for part in (SCRIPT, *chain(*given.items()), *options)])
         code = 0
         try:

@@ -1,7 +1,9 @@
 """tools/synthesize.py as people use it, with a real generator: what it makes, what it says, how it refuses."""
 
+import errno
 import io
 import runpy
+import shutil
 import sys
 from collections.abc import Callable
 from itertools import chain
@@ -10,10 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from augment.shards import read_member, read_rows
+from augment.storage import open_folder
 from dpsims.generator import Generator
+from dpsims.inference import InferenceGenerator
 from dpsims.labels import LabelSpace, default_palette, encode_label_png
 from dpsims.sample import save_generator
 
@@ -47,6 +52,7 @@ def tool(generator, tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, s
             "--out": tmp_path / "out",
             "--device": "cpu",
         }
+        monkeypatch.syspath_prepend(str(SCRIPT.parent))
         monkeypatch.setattr(sys, "argv", [str(part) for part in (SCRIPT, *chain(*given.items()), *options)])
         code = 0
         try:
@@ -73,8 +79,8 @@ def test_makes_shards_says_so_and_goes_on(tool, tmp_path):
 
 def test_shards_of_any_batch_size_are_the_same(tool, tmp_path, monkeypatch):
     # Untrained images are nearly grey; at 20 times their contrast a wrong batch would show.
-    to_image = Generator.to_image
-    monkeypatch.setattr(Generator, "to_image", lambda self, features: 20 * to_image(self, features))
+    to_image = InferenceGenerator.to_image
+    monkeypatch.setattr(InferenceGenerator, "to_image", lambda self, features: 20 * to_image(self, features))
     for name, batch_size in (("one", "1"), ("four", "4"), ("again", "4")):
         options = ("--samples", "2", "--shard-size", "6", "--format", "png", "--batch-size", batch_size)
         assert tool(*options, "--out", str(tmp_path / name))[0] == 0
@@ -105,7 +111,7 @@ def test_ctrl_c_says_how_to_go_on(tool, monkeypatch):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Generator, "decode", interrupt)
+    monkeypatch.setattr(InferenceGenerator, "decode", interrupt)
     code, _, printed = tool()
     assert code == 130 and "the same command goes on" in printed
 
@@ -113,8 +119,19 @@ def test_ctrl_c_says_how_to_go_on(tool, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--samples", "0"], "--samples 0"),
-        (["--shard-size", "4"], "--samples 8"),
+        (["--samples", "0"], "--samples is at least 1, not 0"),
+        (["--shard-size", "4"], "--shard-size 4 is at most 10000, and at least the 8 samples"),
+        (["--samples", "2", "--budget", "9"], "only one of the two"),
+        (["--target", "car=5"], "--target shares out a --budget"),
+        (["--budget", "9", "--target", "bus=5"], "with a class of sky, road, car"),
+        (["--budget", "nowhere.json"], "--budget nowhere.json is neither a number nor"),
+        (["--variants", "2"], "--variants means nothing without --perturb"),
+        (["--perturb", "ligth"], "no perturbation is called 'ligth', did you mean light?"),
+        (["--perturb", "objects"], "no class is named whose pixels are objects"),
+        (["--layout", "ade20k"], "--layout goes with --split"),
+        (["--part", "4/4"], "--part 4/4 is to be I/N"),
+        (["--out", "nonsense://x"], "nonsense://x"),
+        (["--threads", "0"], "--threads is at least 1"),
         (["--format", "png", "--quality", "90"], "quality 90"),
         (["--max-maps", "0"], "--max-maps"),
         (["--labels", "nowhere"], "no such folder"),
@@ -127,3 +144,116 @@ def test_user_errors_are_one_line(tool, options, message):
     code, _, printed = tool(*options)
     assert code == 2
     assert printed.startswith("error: ") and printed.count("\n") == 1 and message in printed
+
+
+# Of a run, whose configuration says where its label maps are ----------------------------------------------------------
+
+
+@pytest.fixture
+def of_run(generator, tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """Runs the tool with a generator in a run folder, trained on ROOT/train with eight label maps; car is in two."""
+    root, run_folder = tmp_path / "data", tmp_path / "run"
+    for split, count in (("train", 8), ("val", 1)):
+        for kind in ("labels", "images"):
+            (root / split / kind).mkdir(parents=True)
+        for i in range(count):
+            label_map = np.zeros((32, 64), np.uint8)
+            label_map[16:] = 1
+            if i < 2:
+                label_map[12:20, 10 + 20 * i : 26 + 20 * i] = 2
+            (root / split / "labels" / f"{i}.png").write_bytes(encode_label_png(label_map))
+    (root / "meta.json").write_text('{"classes": ["sky", "road", "car"], "things": ["car"]}')
+    shutil.copytree(generator, run_folder)
+    data = {"root": str(root), "layout": "generic", "label_space": None, "train_split": "train"}
+    (run_folder / "config.yaml").write_text(yaml.safe_dump({"data": data}))
+
+    def run(*options: str) -> tuple[int, str, str]:
+        given = ["--generator", run_folder, "--out", tmp_path / "out", "--device", "cpu", *options]
+        monkeypatch.syspath_prepend(str(SCRIPT.parent))
+        monkeypatch.setattr(sys, "argv", [str(part) for part in (SCRIPT, *given)])
+        code = 0
+        try:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_without_labels_those_of_the_training_are_taken(of_run, tmp_path):
+    code, printed, _ = of_run("--samples", "1", "--dry-run")
+    assert code == 0 and "plan: 8 label maps (train) × 1 samples = 8 images" in printed
+    assert "s, and " in printed and "by 8 images that were made now" in printed and not (tmp_path / "out").exists()
+    code, _, printed = of_run("--samples", "1", "--split", "val")
+    assert code == 2 and "1 of 1 label maps are of the val split" in printed
+    code, printed, _ = of_run("--samples", "1", "--split", "val", "--allow-split", "val", "--dry-run")
+    assert code == 0 and "1 label maps (val)" in printed
+
+
+def test_a_budget_meets_its_targets(of_run, tmp_path):
+    code, printed, _ = of_run("--budget", "40", "--target", "car=50%")
+    assert code == 0 and "= 40 images" in printed
+    rows = read_rows(tmp_path / "out", 0)
+    assert len(rows) == 40 and sum(row["source_key"] in ("0", "1") for row in rows) == 20
+    (tmp_path / "counts.json").write_text('{"3": 2, "5": 1}')
+    code, printed, _ = of_run("--budget", str(tmp_path / "counts.json"), "--out", str(tmp_path / "other"))
+    assert code == 0 and "2 label maps (train) × 1 to 2 samples = 3 images" in printed
+    keys = [row["source_key"] for row in read_rows(tmp_path / "other", 0)]
+    assert keys == ["3", "3", "5"]
+
+
+def test_perturbed_label_maps_are_told_and_shown(of_run, tmp_path):
+    options = ("--samples", "2", "--perturb", "objects")
+    code, printed, _ = of_run(*options, "--preview", str(tmp_path / "preview.png"))
+    assert code == 0 and not (tmp_path / "out").exists()
+    size = (7 * 64 + 6 * 2, 6 * 32 + 5 * 2)  # label map | (perturbed | sample) × 3
+    assert Image.open(tmp_path / "preview.png").size == size
+    code, printed, _ = of_run(*options)
+    assert code == 0 and "2 versions of each label map: flip, " in printed
+    assert "perturbation  done  nothing to do  left out  drawn again, because of" in printed
+    size = (5 * 64 + 4 * 2, 6 * 32 + 5 * 2)  # label map | (perturbed | sample) × 2
+    assert Image.open(tmp_path / "out" / "samples.png").size == size
+    rows = read_rows(tmp_path / "out", 0)
+    assert [row["variant"] for row in rows] == [0, 1] * 8 and any(row["perturbations"] for row in rows)
+    # The perturbed label maps are label maps as well.
+    code, printed, _ = of_run("--labels", str(tmp_path / "out"), "--samples", "1", "--out", str(tmp_path / "again"))
+    assert code == 0 and "16 label maps (train) × 1 samples" in printed
+    assert "label space of their files: own" in printed
+    again = {
+        row["source_key"]: read_member(tmp_path / "again", row, "seg.png") for row in read_rows(tmp_path / "again", 0)
+    }
+    for row in rows:
+        name = f"{row['source_key']}~{row['variant']}" if row["perturbations"] else row["source_key"]
+        assert name in again
+        if row["perturbations"]:
+            assert again[name] == read_member(tmp_path / "out", row, "seg.png")
+
+
+def test_a_disk_too_small_is_told_before_the_work(of_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 100, 0))
+    code, _, printed = of_run("--samples", "1")
+    assert code == 2 and "0 MB are free there, about" in printed and not (tmp_path / "out").exists()
+
+
+def test_a_disk_that_fills_up_is_told_and_leaves_nothing_half_written(of_run, tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("augment.shards.file_sha256", full)
+        code, _, printed = of_run("--samples", "1")
+    assert code == 2 and "is full; finished shards stay" in printed
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["shards.json"]
+    assert of_run("--samples", "1")[0] == 0
+
+
+def test_shards_go_to_a_url(of_run):
+    code, printed, _ = of_run("--samples", "1", "--out", "memory://test_shards_go_to_a_url/x")
+    assert code == 0 and "made: 8 images" in printed and "look at them: memory://" in printed
+    folder = open_folder("memory://test_shards_go_to_a_url/x")
+    names = {file.name for file in folder.iterdir()}
+    assert names == {"00000.tar", "00000.jsonl", "00000.stats.json", "shards.json", "samples.png"}
+    assert read_member(folder, read_rows(folder, 0)[0], "seg.png").startswith(b"\x89PNG")
+    code, printed, _ = of_run("--samples", "1", "--out", "memory://test_shards_go_to_a_url/x")
+    assert code == 0 and "made: 0 images; there already: 8" in printed

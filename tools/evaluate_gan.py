@@ -231,10 +231,10 @@ def open_trials(arguments: argparse.Namespace, place: Place, runs: Sequence[Run]
 def trial_settings(trials: "Sequence[Trial]") -> dict:
     if not trials:
         return {}
-    training, samples = trials[0].training, trials[0].synthesis.samples_per_map
+    training, samples = trials[0].training, trials[0].plan.counts[0]
     settings = {"iterations": training.iterations, "seeds": len(trials[0].seeds), "samples": samples}
     settings |= {"train_split": training.train_split, "test_split": training.test_split}
-    return {"train_on_synthetic": settings | {"label_maps": len(trials[0].label_files)}}
+    return {"train_on_synthetic": settings | {"label_maps": len(trials[0].plan.sources)}}
 
 
 def announce(settings: dict, runs: list[Run], device: torch.device) -> list[str]:

@@ -2,177 +2,269 @@
 
 import argparse
 import dataclasses
-import io
 import os
+import shutil
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
+from synthesize_options import check_options, find_part, parse_arguments
 
-from augment.record import HELD_OUT, find_label_maps
-from augment.shards import OK, committed_shards, first_failure, read_member, read_rows, read_stats
-from augment.synthesize import IMAGE_FORMATS, Settings, synthesize
+from augment.engines import Work, make_in_processes, stop_by_terminate, worker_devices
+from augment.factory import Settings, reader_of
+from augment.order import choose_label_maps, choose_reading, read_recipe, share_out
+from augment.plan import Plan
+from augment.reading import Reading
+from augment.report.gallery import spread
+from augment.report.sheet import contact_sheet, preview_sheet
+from augment.shards import OK, check_manifest, committed_shards, first_failure, open_manifest, read_stats
+from augment.storage import Folder, is_local, new_file, open_folder
+from augment.survey import survey
+from augment.synthesize import Part, check_instances, describe, finish
 from dpsims.grid import save_grid
-from dpsims.hardware import PRECISIONS, pick_device, use_bf16
-from dpsims.labels import LabelSpace, label_space_names, read_label_map
-from dpsims.reading import OWN, check_train_ids, find_reading
-from dpsims.sample import load_generator
+from dpsims.hardware import pick_device, use_bf16
+from dpsims.sample import Snapshot, load_generator
 
-EXAMPLE = """
-example: eight images for each training label map of CamVid, by the generator that train_gan.py left in runs/camvid
-
-  python tools/synthesize.py --generator runs/camvid --labels data/camvid/train --samples 8 --out shards/camvid
-
-for the annotations of an official data set as they are; their ids are read as they were in the training
-
-  python tools/synthesize.py --generator runs/ade20k --labels ADEChallengeData2016/annotations/training --out shards/ade
-
-The first writes shards/camvid/00000.tar, 00001.tar, …, and shards/camvid/samples.png to look at. A run that was
-stopped goes on with the same command; --batch-size and --threads may change.
-"""
-# A photo at quality 95, and what its label map, metadata and tar headers take; for the estimate alone.
-BYTES_PER_PIXEL, BYTES_PER_SAMPLE = {"jpg": 0.6, "webp": 0.4, "png": 1.9}, 4500
-SHEET_MAPS, SHEET_SAMPLES = 6, 5
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--generator", type=Path, required=True, help="run folder of train_gan.py, or a generator.safetensors")
-    labels_help = "folder of label PNGs, such as ADE20K's annotations/training or Cityscapes' gtFine/train, or a split "
-    labels_help += "folder such as ROOT/train"
-    add("--labels", type=Path, required=True, help=labels_help)
-    spaces = ", ".join(label_space_names())
-    space_help = (
-        f"how the ids in these files are read: {spaces}, a file such as meta.json, or {OWN} (0 to C-1 and 255, "
-    )
-    space_help += "as in shards); default: the meta.json in or above --labels, else the label space that the generator "
-    space_help += "was trained with, by its run's config.yaml"
-    add("--label-space", metavar="NAME|FILE", help=space_help)
-    add("--out", type=Path, required=True, help="folder of the shards")
-    add("--samples", type=int, default=8, help="images per label map (default: %(default)s)")
-    add("--max-maps", type=int, help="use only the first so many label maps, by name (default: all)")
-    allow_help = "use the label maps of a held-out split"
-    add("--allow-split", choices=HELD_OUT, action="append", default=[], help=allow_help)
-    add("--seed", type=int, default=0, help="other seed, other images (default: %(default)s)")
-    add("--shard-size", type=int, default=512, help="images per shard, at most (default: %(default)s)")
-    add("--format", choices=IMAGE_FORMATS, default="jpg", help="of the images (default: %(default)s)")
-    add("--quality", type=int, help="of jpg or webp, 1 to 100 (default: 95)")
-    add("--batch-size", type=int, default=8, help="images made at once (default: %(default)s)")
-    add("--threads", type=int, default=os.cpu_count(), help="that read and encode (default: one per core, %(default)s)")
-    add("--device", default="auto", help="cpu, cuda, cuda:1, … (default: cuda where there is one)")
-    precision_help = "of the generator (default: auto, bf16 where the hardware is fast at it)"
-    add("--precision", choices=PRECISIONS, default="auto", help=precision_help)
-    return parser.parse_args()
+PREVIEW_MAPS, PREVIEW_SAMPLES = 6, 3
+PROBE, PATIENCE = 5, 30.0  # batches, and seconds, that an estimate takes at most
+MARGIN = 1.1  # of free space over what the shards are estimated to take
+TAR_BYTES = 3 * 512 + 3 * 256  # headers and padding of a sample's files
 
 
 def run(arguments: argparse.Namespace) -> None:
+    check_options(arguments)
+    part = find_part(arguments.part)
     device = pick_device(arguments.device)
-    label_files = find_label_maps(arguments.labels, arguments.allow_split)
-    if arguments.max_maps is not None:
-        if arguments.max_maps < 1:
-            raise ValueError(f"--max-maps is at least 1, not {arguments.max_maps}")
-        label_files = label_files[: arguments.max_maps]
-    settings = read_settings(arguments, device)
+    folder = open_folder(arguments.out)
     snapshot = load_generator(arguments.generator, device)
-    reading = find_reading(arguments.label_space, arguments.labels, arguments.generator, snapshot.space)
-    check_train_ids(reading, [label_file.file for label_file in label_files])
-    settings = dataclasses.replace(settings, raw_to_id=reading.space.raw_to_id)
+    work, reading = plan_work(arguments, snapshot, device)
+    if arguments.preview is not None:
+        preview(arguments.preview, work, snapshot, device)
+        return
+    description = describe(snapshot, work.plan, work.settings, work.perturbation(snapshot))
+    check_manifest(folder, description)
 
-    images = len(label_files) * settings.samples_per_map
-    shards = -(-len(label_files) // settings.maps_per_shard)
-    pixels = snapshot.height * snapshot.width
-    gigabytes = images * (pixels * BYTES_PER_PIXEL[settings.image_format] + BYTES_PER_SAMPLE) / 1e9
-    splits = ", ".join(sorted({label_file.split or "no split" for label_file in label_files}))
-    print(f"plan: {len(label_files)} label maps ({splits}) × {settings.samples_per_map} samples = {images} images")
-    print(f"      label space of their files: {reading.name} ({reading.reason})")
-    print(f"      of height {snapshot.height} and width {snapshot.width} in {shards} shards, about {gigabytes:.2g} GB")
-    precision = "bf16" if settings.bf16 else "fp32"
-    print(f"      generator {snapshot.sha256[:12]} of {snapshot.images_seen} images seen, on {device} in {precision}")
-    skipped = sum(read_stats(arguments.out, shard)["by_status"].get(OK, 0) for shard in committed_shards(arguments.out))
+    missing = set(range(work.plan.num_shards)) - set(committed_shards(folder))
+    here = missing & set(part.shards(work.plan))
+    before = made_so_far(folder)
+    loud = os.environ.get("RANK", "0") == "0"  # of torchrun's ranks the first one speaks
+    if loud:
+        print_plan(work, reading, snapshot, device, part)
+    if loud and here:
+        workers = 2 if arguments.ray else arguments.workers or 1
+        estimate(work, snapshot, device, part, missing=missing, folder=folder, workers=workers)
+    if arguments.dry_run:
+        return
 
-    totals = synthesize(
-        snapshot,
-        label_files,
-        arguments.out,
-        settings,
-        device=device,
-        batch_size=arguments.batch_size,
-        threads=arguments.threads,
-        progress=True,
+    open_manifest(folder, description)
+    totals = None
+    if not here:
+        pass
+    elif arguments.ray:
+        from augment.ray_engine import make_by_ray
+
+        address = None if arguments.ray == "local" else arguments.ray
+        make_by_ray(work, part, address=address, workers=arguments.workers, device=device)
+    elif (arguments.workers or 1) > 1:
+        make_in_processes(work, worker_devices(device, arguments.workers), part)
+    else:
+        totals = work.make(part, snapshot, device, progress=loud)
+    totals = totals or finish(folder, work.plan, description)
+    if totals is None:
+        print(f"made: part {part.index} of {part.count}; the last part to end adds up all of them")
+        return
+    report(folder, work, snapshot, totals, before)
+
+
+def plan_work(arguments: argparse.Namespace, snapshot: Snapshot, device: torch.device) -> tuple[Work, Reading]:
+    """What is to be made, from the options, and how the label maps' ids are read.
+
+    Looks at all label maps where the plan depends on what they hold.
+    """
+    place, sources = choose_label_maps(
+        arguments.labels, arguments.split, arguments.layout, arguments.generator, arguments.allow_split
     )
-
-    sheet = arguments.out / "samples.png"
-    save_grid(sheet, contact_sheet(arguments.out, snapshot.space))
-    made, size = totals["by_status"][OK] - skipped, totals["bytes"] / 1e9
-    print(f"made: {made} images; there already: {skipped}; {size:.2g} GB in {totals['shards']} shards")
-    for status, count in totals["by_status"].items():
-        if status != OK:
-            print(f"failed, {status}: {count} (their rows in {arguments.out}/*.jsonl say why)")
-    failure = first_failure(arguments.out)
-    if failure:
-        print(f"  the first, {failure['source_key']}: {failure['error']}")
-    print(f"look at them: {sheet}")
-    last = f"{totals['shards'] - 1:05d}"
-    print(f'read them:    webdataset.WebDataset("{arguments.out}/{{00000..{last}}}.tar", shardshuffle=False)')
-
-
-def read_settings(arguments: argparse.Namespace, device: torch.device) -> Settings:
-    """The options that decide the bytes, as the factory takes them."""
-    if arguments.samples < 1 or arguments.shard_size < arguments.samples:
-        raise ValueError(
-            f"--samples {arguments.samples} is at least 1 and at most --shard-size {arguments.shard_size}: "
-            "all samples of a label map share a shard"
-        )
-    return Settings(
-        samples_per_map=arguments.samples,
-        maps_per_shard=arguments.shard_size // arguments.samples,
-        seed=arguments.seed,
+    reading = choose_reading(arguments.label_space, place, sources, arguments.generator, snapshot.space)
+    sources = sources[: arguments.max_maps]
+    check_instances(snapshot, sources)
+    space = dataclasses.replace(snapshot.space, things=reading.space.things or snapshot.space.things)
+    recipe = read_recipe(arguments.perturb, space) if arguments.perturb else None
+    settings = Settings(
         image_format=arguments.format,
         quality=95 if arguments.quality is None and arguments.format != "png" else arguments.quality,
         bf16=use_bf16(device, arguments.precision),
+        raw_to_id=reading.space.raw_to_id,
     )
+    found, budget = None, arguments.budget
+    if recipe is not None or (budget or "").isdecimal():
+        reader = reader_of(snapshot, settings, perturbed=recipe is not None)
+        found = survey(sources, reader, recipe, threads=arguments.threads, progress=True)
+    counts = [arguments.samples or 8] * len(sources)
+    if budget is not None:
+        counts = share_out(budget, arguments.target, sources, found, snapshot.space)
+    kept = [index for index, count in enumerate(counts) if count]
+    plan = Plan(
+        [sources[index] for index in kept],
+        [counts[index] for index in kept],
+        shard_size=arguments.shard_size,
+        seed=arguments.seed,
+        variants=(arguments.variants or max(counts)) if recipe is not None else 1,
+    )
+    return Work(
+        generator=arguments.generator,
+        plan=plan,
+        folder=arguments.out,
+        settings=settings,
+        batch_size=arguments.batch_size,
+        threads=arguments.threads,
+        recipe=recipe,
+        found=found if recipe is not None else None,
+    ), reading
 
 
-def contact_sheet(folder: Path, space: LabelSpace) -> list[list[np.ndarray]]:
-    """Some label maps from all over the shards, each coloured and followed by some of its samples."""
-    shards = [shard for shard in committed_shards(folder) if read_stats(folder, shard)["by_status"].get(OK)]
-    maps_per_shard = -(-SHEET_MAPS // len(shards))
-    grid = []
-    for shard in spread(shards, SHEET_MAPS):
-        by_map: dict[str, list[dict]] = {}
-        for row in read_rows(folder, shard):
-            if row["status"] == OK:
-                by_map.setdefault(row["source_key"], []).append(row)
-        for rows in spread(list(by_map.values()), maps_per_shard):
-            label_map = read_label_map(read_member(folder, rows[0], "seg.png"), space, source=rows[0]["key"])
-            grid.append([space.colorize(label_map), *(read_image(folder, row) for row in rows[:SHEET_SAMPLES])])
-    grid = grid[:SHEET_MAPS]
-    columns = min(len(cells) for cells in grid)
-    return [cells[:columns] for cells in grid]
+def print_plan(work: Work, reading: Reading, snapshot: Snapshot, device: torch.device, part: Part) -> None:
+    plan = work.plan
+    splits = ", ".join(sorted({source.split or "no split" for source in plan.sources}))
+    fewest, most = min(plan.counts), max(plan.counts)
+    counts = f"{most}" if fewest == most else f"{fewest} to {most}"
+    lines = [
+        f"{len(plan.sources)} label maps ({splits}) × {counts} samples = {len(plan)} images",
+        f"label space of their files: {reading.name} ({reading.reason})",
+        f"of height {snapshot.height} and width {snapshot.width} in {plan.num_shards} shards",
+        f"generator {snapshot.sha256[:12]} of {snapshot.images_seen} images seen, on {device} in "
+        f"{'bf16' if work.settings.bf16 else 'fp32'}",
+    ]
+    if work.recipe is not None:
+        versions = f"{min(plan.variants, most)} versions" if min(plan.variants, most) > 1 else "1 version"
+        names = ", ".join(dict.fromkeys(name for name, _ in work.recipe.operations))
+        lines.append(f"{versions} of each label map: {names}")
+    if part.count > 1:
+        lines.append(f"part {part.index} of {part.count}: {len(part.shards(plan))} of the shards")
+    print("plan: " + "\n      ".join(lines), flush=True)
 
 
-def spread(items: list, count: int) -> list:
-    """`count` of the items at equal distances, or all of them."""
-    return [items[i * len(items) // count] for i in range(count)] if len(items) > count else items
+def preview(file: Path, work: Work, snapshot: Snapshot, device: torch.device) -> None:
+    """Draw some of the label maps with what would be made of them."""
+    sources = spread(work.plan.sources, PREVIEW_MAPS)
+    counts = [PREVIEW_SAMPLES] * len(sources)
+    plan = Plan(sources, counts, shard_size=sum(counts), seed=work.plan.seed, variants=PREVIEW_SAMPLES)
+    with ThreadPoolExecutor(work.threads) as pool:
+        factory = dataclasses.replace(work, plan=plan).factory(snapshot, device, pool)
+        samples, perturbed = factory.make([0]), work.recipe is not None
+        rows = preview_sheet(samples, snapshot.space, sources, factory.read, perturbed=perturbed)
+    if not rows:
+        raise ValueError(f"none of {len(sources)} label maps could be used, such as {sources[0].place}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_grid(file, rows)
+    print(f"look at it: {file} (label map | {'its perturbed version | sample, ' if perturbed else 'samples, '}…)")
 
 
-def read_image(folder: Path, row: dict) -> np.ndarray:
-    extension = next(name for name in row["members"] if name in IMAGE_FORMATS)
-    with Image.open(io.BytesIO(read_member(folder, row, extension))) as image:
-        return np.array(image.convert("RGB"))
+def estimate(
+    work: Work,
+    snapshot: Snapshot,
+    device: torch.device,
+    part: Part,
+    *,
+    missing: set[int],
+    folder: Folder,
+    workers: int,
+) -> None:
+    """Make some images to see how long the part's missing shards take, and how much room all missing ones.
+
+    Raises:
+        ValueError: there is not so much room.
+    """
+    plan, here = work.plan, missing & set(part.shards(work.plan))
+    images = sum(plan.samples_of(shard) for shard in here)
+    samples, start = [], time.perf_counter()
+    with ThreadPoolExecutor(work.threads) as pool:
+        factory = work.factory(snapshot, device, pool)
+        for sample in factory.make(sorted(here)):
+            samples.append(sample)
+            now = time.perf_counter()
+            if len(samples) == work.batch_size:
+                warm = now  # what is slow at the first time is behind
+            if len(samples) == PROBE * work.batch_size or (len(samples) > work.batch_size and now > start + PATIENCE):
+                break
+    if len(samples) > work.batch_size:
+        seconds = (now - warm) / (len(samples) - work.batch_size)
+    else:
+        seconds = (now - start) / len(samples)
+    made = [sum(map(len, sample.members.values())) + TAR_BYTES for sample in samples if sample.members]
+    if not made:
+        return  # bad label maps; the rest may be better
+    room = sum(plan.samples_of(shard) for shard in missing) * sum(made) / len(made)
+    alone = " of one process alone" if workers > 1 else f" for part {part.index}" if part.count > 1 else ""
+    taken = f"{duration(images * seconds)}{alone}, and {size(room)}{' of all parts' if part.count > 1 else ''}"
+    print(f"      about {taken}, by {len(samples)} images that were made now")
+    if is_local(folder):
+        place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        free = shutil.disk_usage(place).free
+        if free < MARGIN * room:
+            raise ValueError(f"--out {folder}: {size(free)} are free there, about {size(MARGIN * room)} are needed")
+
+
+def report(folder: Folder, work: Work, snapshot: Snapshot, totals: dict, before: int) -> None:
+    """What was made, what failed, where to look."""
+    sources = {source.source_key: source for source in work.plan.sources} if work.recipe is not None else None
+    rows = contact_sheet(folder, snapshot.space, sources, reader_of(snapshot, work.settings))
+    sheet = folder / "samples.png"
+    with new_file(sheet) as part:
+        save_grid(part, rows)
+    made = totals["by_status"][OK] - before
+    print(f"made: {made} images; there already: {before}; {size(totals['bytes'])} in {totals['shards']} shards")
+    for status, count in totals["by_status"].items():
+        if status != OK:
+            print(f"failed, {status}: {count} (their rows in {folder}/*.jsonl say why)")
+    failure = first_failure(folder)
+    if failure:
+        print(f"  the first, {failure['source_key']}: {failure['error']}")
+    if totals["perturbations"]:
+        print(perturbation_table(totals["perturbations"]))
+    print(f"look at them: {sheet}")
+    last = f"{totals['shards'] - 1:05d}"
+    print(f'read them:    webdataset.WebDataset("{folder}/{{00000..{last}}}.tar", shardshuffle=False)')
+
+
+def perturbation_table(counts: dict[str, int]) -> str:
+    """What was done to the label maps, what found nothing to do it to, what broke the rules."""
+    rows = [["perturbation", "done", "nothing to do", "left out", "drawn again, because of"]]
+    for name in dict.fromkeys(key.split(".")[0] for key in counts):
+        start = f"{name}.redrawn."
+        again = {key.removeprefix(start): count for key, count in counts.items() if key.startswith(start)}
+        cells = [str(counts.get(f"{name}.{kind}", 0)) for kind in ("done", "nothing", "left_out")]
+        rows.append([name, *cells, ", ".join(f"{reason} {count}" for reason, count in again.items())])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines)
+
+
+def made_so_far(folder: Folder) -> int:
+    return sum(read_stats(folder, shard)["by_status"].get(OK, 0) for shard in committed_shards(folder))
+
+
+def duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def size(count: float) -> str:
+    return f"{count / 1e9:.2g} GB" if count >= 1e9 else f"{count / 1e6:.2g} MB"
 
 
 def main() -> None:
-    arguments = parse_arguments()
+    arguments = parse_arguments(__doc__)
+    stop_by_terminate()
     try:
         run(arguments)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except torch.OutOfMemoryError:
+        print(f"error: the GPU's memory is full; --batch-size is {arguments.batch_size}, try less", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("\nstopped; finished shards stay, and the same command goes on", file=sys.stderr)

@@ -14,7 +14,7 @@ from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 from torch import Tensor
 
-from augment.shards import write_text
+from augment.storage import write_text
 
 _CLASS = "IoU/"
 

@@ -26,9 +26,10 @@ from augment.mmseg.evaluate import score_each_class, score_test_split
 from augment.mmseg.light_config import light_config
 from augment.mmseg.runner import BriefRunner
 from augment.mmseg.shard_dataset import index_shards, read_label_space
-from augment.record import SPLITS
 from augment.report.scores import mean_of, read_test
-from augment.shards import committed_shards, differences, read_manifest, read_rows, read_stats, write_text
+from augment.shards import committed_shards, differences, read_manifest, read_rows, read_stats
+from augment.sources import SPLITS
+from augment.storage import write_text
 from dpsims.labels import load_label_space
 from dpsims.sample import file_digests
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from augment.factory import Settings
 from augment.mmseg.train_on_synthetic import (
     Training,
     arm_config,
@@ -22,9 +23,10 @@ from augment.mmseg.train_on_synthetic import (
     keep_settings,
     train_arm,
 )
-from augment.record import HELD_OUT, SPLITS, LabelFile, find_label_maps
+from augment.plan import Plan
 from augment.shards import check_manifest
-from augment.synthesize import Settings, check_instances, describe, synthesize
+from augment.sources import HELD_OUT, SPLITS, find_label_maps
+from augment.synthesize import check_instances, describe, synthesize
 from dpsims.sample import Snapshot
 
 SHARD_SIZE = 512  # images, at most
@@ -37,14 +39,14 @@ class Trial:
     Attributes:
         folder: OUT/NAME.
         real: where the real arm is.
-        label_files: of the training split.
+        plan: of images of the training split's label maps.
         seeds: of the segmenters, in both arms.
     """
 
     snapshot: Snapshot
     folder: Path
     real: Path
-    label_files: Sequence[LabelFile]
+    plan: Plan
     synthesis: Settings
     training: Training
     seeds: Sequence[int]
@@ -57,17 +59,17 @@ class Trial:
                 takes, or folders with shards or trainings of other settings or of other files.
         """
         arm_config(self.training)
-        check_instances(self.snapshot, self.label_files)
+        check_instances(self.snapshot, self.plan.sources)
         check_settings(self.folder, self.sources())
-        shards = describe(self.snapshot, self.label_files, self.synthesis)
+        shards = describe(self.snapshot, self.plan, self.synthesis)
         check_manifest(self.folder / "shards", shards)
         check_settings(self.folder / "segmenters", self.training.settings(shards))
         check_settings(self.real, self.training.settings(None))
 
     def sources(self) -> dict:
         """What the shards are made of beyond their plan, which knows the label maps by their names."""
-        instances = [it.instances for it in self.label_files] if self.snapshot.instances else []
-        return {"labels_sha256": joint_sha256([*(it.file for it in self.label_files), *instances])}
+        files = [file for source in self.plan.sources for file in source.files(instances=self.snapshot.instances)]
+        return {"labels_sha256": joint_sha256(files)}
 
     def run(self, device: torch.device, *, batch_size: int, threads: int) -> dict[str, dict]:
         """Make what is not there yet; gives both arms, "synthetic" and "real", as of `train_arm`.
@@ -80,7 +82,7 @@ class Trial:
         shards = self.folder / "shards"
         keep_settings(self.folder, self.sources())
         work = {"device": device, "batch_size": batch_size, "threads": threads, "progress": True}
-        synthesize(self.snapshot, self.label_files, shards, self.synthesis, **work)
+        synthesize(self.snapshot, self.plan, shards, self.synthesis, **work)
         options = {"seeds": self.seeds, "device": device}
         return {
             "synthetic": train_arm(self.training, self.folder / "segmenters", shards, **options),
@@ -126,11 +128,12 @@ def plan_trials(
     trainings = [Training(data_root, it.height, it.width, **options) for _, it in snapshots]
     others = {*HELD_OUT} - {SPLITS.get(test_split, test_split)}  # held out of something else
     label_files = find_label_maps(data_root / train_split, others)
-    synthesis = Settings(samples, max(1, SHARD_SIZE // samples), seed, bf16=bf16)
+    plan = Plan(label_files, [samples] * len(label_files), shard_size=max(SHARD_SIZE, samples), seed=seed)
+    synthesis = Settings(bf16=bf16)
     trials = []
     for folder, (_, snapshot), training in zip(folders, snapshots, trainings, strict=True):
         real = out / "real" / f"{snapshot.height}x{snapshot.width}"
-        trial = Trial(snapshot, folder, real, label_files, synthesis, training, range(num_seeds))
+        trial = Trial(snapshot, folder, real, plan, synthesis, training, range(num_seeds))
         trial.check()
         trials.append(trial)
     return trials

@@ -14,7 +14,7 @@ from augment.report.machine import describe_machine
 from augment.report.page import render
 from augment.report.training_log import Curves, read_training_log
 from augment.report.wording import NOTHING, count, number
-from augment.shards import write_text
+from augment.storage import write_text
 from dpsims.sample import Snapshot
 
 COLOURS = ("arm-1", "arm-2", "line-1", "line-2", "line-4", "line-3")  # of the runs, in this order

@@ -9,7 +9,7 @@ from augment.report.job import ARMS, MIXED, REAL, read_job
 from augment.report.page import render
 from augment.report.scores import MIN_SEEDS
 from augment.report.training_log import Curves
-from augment.shards import write_text
+from augment.storage import write_text
 from dpsims.labels import LabelSpace
 
 COLOURS = {REAL: "arm-1", MIXED: "arm-2"}

@@ -1,62 +1,23 @@
-"""The plan: seeds that one can check by hand, whole label maps per shard, held-out splits kept out."""
+"""Which label maps are found, under which names, and that held-out splits are kept out."""
 
-import hashlib
-from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pytest
+from official_layouts import make_ade20k, make_cityscapes, make_coco_stuff
+from PIL import Image
 
-from augment.record import LabelFile, find_label_maps, plan_shards, sample_seed, split_of
-
-
-def label_files(count: int) -> list[LabelFile]:
-    return [LabelFile(f"map_{i:02d}", None, Path(f"map_{i:02d}.png")) for i in range(count)]
+from augment.record import Record
+from augment.shards import Sample, open_manifest, write_manifest, write_shard
+from augment.sources import LabelFile, find_label_maps, find_sources, split_of
+from dpsims.instances import GreyMaps
+from dpsims.labels import LabelSpace, default_palette, encode_label_png
 
 
 def touch(*files: Path) -> None:
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-
-
-def test_a_seed_is_63_bits_of_a_hash_of_what_it_names():
-    digest = hashlib.sha256(b"7/city/frame_1/3").hexdigest()
-    assert sample_seed(7, "city/frame_1", 3) == int(digest[:16], 16) // 2
-    assert sample_seed(0, "a", 0) == 7501225599165244262  # pinned: shards of old plans can be made again
-    assert 0 <= sample_seed(-1, "a", 0) < 2**63
-
-
-def test_seeds_do_not_depend_on_order_or_shards():
-    seeds = {}
-    for files, maps_per_shard in ((label_files(7), 2), (label_files(7)[::-1], 3), (label_files(7)[2:5], 1)):
-        for record in chain(*plan_shards(files, 4, maps_per_shard, run_seed=1)):
-            name = (record.source_key, record.sample_index)
-            assert seeds.setdefault(name, record.seed) == record.seed
-    assert len(set(seeds.values())) == 7 * 4
-
-
-def test_plan_by_hand():
-    shards = plan_shards(label_files(3), samples_per_map=2, maps_per_shard=2, run_seed=0)
-    planned = [[(r.key, r.shard, r.source_key, r.sample_index) for r in records] for records in shards]
-    assert planned == [
-        [
-            ("000000000", 0, "map_00", 0),
-            ("000000001", 0, "map_00", 1),
-            ("000000002", 0, "map_01", 0),
-            ("000000003", 0, "map_01", 1),
-        ],
-        [("000010000", 1, "map_02", 0), ("000010001", 1, "map_02", 1)],
-    ]
-
-
-def test_keys_have_room():
-    records = list(chain(*plan_shards(label_files(5), 2500, 4, 0)))
-    assert len({record.key for record in records}) == 12500
-    assert {len(record.key) for record in records} == {9}
-    with pytest.raises(ValueError, match="10000"):
-        plan_shards(label_files(5), 2501, 4, 0)
-    with pytest.raises(ValueError, match="0 per label map"):
-        plan_shards(label_files(5), 0, 4, 0)
 
 
 def test_finds_label_maps_recursively_by_name(tmp_path):
@@ -71,7 +32,8 @@ def test_a_split_folder_gives_its_label_maps_alone(tmp_path):
     split = tmp_path / "train"
     touch(split / "labels" / "x.png", split / "images" / "x.png", split / "instances" / "x.png")
     labels, instances = split / "labels" / "x.png", split / "instances" / "x.png"
-    assert find_label_maps(split) == [LabelFile("x", "train", labels, instances)]
+    assert find_label_maps(split) == [LabelFile("x", "train", labels, GreyMaps({"x": instances}), "x")]
+    assert find_label_maps(split)[0].files(instances=True) == [labels, instances]
     assert find_label_maps(split / "labels") == find_label_maps(split)
 
 
@@ -156,3 +118,66 @@ def test_no_folder_no_label_maps_or_two_of_a_name(tmp_path):
     touch(tmp_path / "x.png", tmp_path / "x.PNG")
     with pytest.raises(ValueError, match="2 files are called 'x'"):
         find_label_maps(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["ade20k", "cityscapes", "coco_stuff"])
+def test_a_split_of_an_official_layout_with_its_instances(tmp_path, layout):
+    make = {"ade20k": make_ade20k, "cityscapes": make_cityscapes, "coco_stuff": make_coco_stuff}[layout]
+    split = {"ade20k": "training", "cityscapes": "train", "coco_stuff": "train2017"}[layout]
+    root = make(tmp_path / "data")
+    found = find_sources(root, split, layout)
+    assert len(found) == 4 and {source.split for source in found} == {"train"}
+    assert all(source.has_instances() for source in found)
+    size = Image.open(found[0].file).size
+    assert np.array(found[0].read_instances(size)).max() > 0
+    with pytest.raises(ValueError, match="no such folder"):
+        find_sources(root, "nowhere", layout)
+
+
+def test_a_held_out_split_of_a_data_set_is_refused_unless_named(tmp_path):
+    touch(tmp_path / "val" / "labels" / "x.png", tmp_path / "val" / "images" / "x.jpg")
+    with pytest.raises(ValueError, match="1 of 1 label maps are of the val split.*--allow-split val"):
+        find_sources(tmp_path, "val", "generic")
+    assert [it.source_key for it in find_sources(tmp_path, "val", "generic", ["val"])] == ["x"]
+
+
+def shards(folder: Path, *, split: str, finished: bool = True) -> list[np.ndarray]:
+    """Two label maps, the second in two perturbed variants, with two samples of each; and one that failed."""
+    space = LabelSpace(("sky", "road"), default_palette(2))
+    label_maps = [np.full((4, 4), label, np.uint8) for label in (0, 1, 255)]
+    description = {"label_space": space.to_meta(), "plan": {}}
+    open_manifest(folder, description)
+    samples = [Sample(Record("000000000", 0, "bad", split, 0, 0), "bad_label", "torn")]
+    for number, (name, variant) in enumerate((("a", 0), ("b/c", 0), ("b/c", 1))):
+        for index in (0, 1):
+            record = Record(f"00000{len(samples):04d}", 0, name, split, index, 0, variant)
+            members = {"jpg": b"", "json": b"{}", "seg.png": encode_label_png(label_maps[number])}
+            done = ("flip",) if name == "b/c" else ()
+            samples.append(Sample(record, members=members, class_pixels=(8, 8), perturbations=done))
+    write_shard(folder, 0, samples, 2)
+    if finished:
+        write_manifest(folder, description, {"shards": 1})
+    return label_maps
+
+
+def test_label_maps_come_from_shards_too(tmp_path):
+    label_maps = shards(tmp_path / "shards", split="train")
+    found = find_sources(tmp_path / "shards", None, "generic")
+    assert [source.source_key for source in found] == ["a", "b/c~0", "b/c~1"]
+    assert {source.split for source in found} == {"train"}
+    space = LabelSpace(("sky", "road"), default_palette(2))
+    for source, label_map in zip(found, label_maps, strict=True):
+        np.testing.assert_array_equal(source.read(space), label_map)
+    one = LabelSpace(("sky",), default_palette(1))
+    with pytest.raises(ValueError, match=r"ids \[1\].*000000003 in .*shards") as error:
+        found[1].read(one)
+    assert str(tmp_path) not in found[1].without_places(str(error.value))
+
+
+def test_shards_of_a_held_out_split_or_without_an_end_are_refused(tmp_path):
+    shards(tmp_path / "val", split="val")
+    with pytest.raises(ValueError, match="3 of 3 label maps are of the val split"):
+        find_sources(tmp_path / "val", None, "generic")
+    shards(tmp_path / "broken", split="train", finished=False)
+    with pytest.raises(ValueError, match="not finished"):
+        find_sources(tmp_path / "broken", None, "generic")

@@ -51,7 +51,7 @@ def find_reading(named: str | None, labels: Path, generator: Path, own: LabelSpa
                     f"{own.num_classes - 1} and 255"
                 )
         reading = Reading(own, OWN, "no meta.json and no run tell otherwise")
-    _check_classes(reading, own, generator)
+    check_classes(reading, own, generator)
     return reading
 
 
@@ -120,7 +120,7 @@ def _find_trained(generator: Path, labels: Path) -> tuple[Reading, bool] | None:
     return Reading(load_label_space(file), name or str(file), reason), same_data
 
 
-def _check_classes(reading: Reading, own: LabelSpace, generator: Path) -> None:
+def check_classes(reading: Reading, own: LabelSpace, generator: Path) -> None:
     """Ids mean the same classes in the same order, or all that follows would be silently wrong."""
     for label, (theirs, ours) in enumerate(zip_longest(reading.space.classes, own.classes)):
         if theirs != ours:

@@ -1,0 +1,1 @@
+"""Are these shards what their plan says?"""
