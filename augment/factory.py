@@ -250,9 +250,7 @@ class Factory:
             return Batch(maps, pixels, finite, None)
         pixels, finite = pixels.to("cpu", non_blocking=True), finite.to("cpu", non_blocking=True)
         done = torch.cuda.Event()
-        done.record(
-            torch.cuda.current_stream(self.device)
-        )  # of this device, which may not be this thread's current one
+        done.record(torch.cuda.current_stream(self.device))  # else of the thread's device, which may be another
         return Batch(maps, pixels, finite, done)
 
     def run(self, stage: Callable[..., R], *inputs: Tensor) -> R:

@@ -32,7 +32,7 @@ def choose_label_maps(
         if "root" not in trained:
             raise ValueError(f"--labels is needed: {generator} is in no run folder, whose config.yaml would name them")
         labels, split = Path(trained["root"]), split or trained["train_split"]
-    layout = layout or trained.get("layout") or "generic"
+    labels, layout = labels.absolute(), layout or trained.get("layout") or "generic"  # other processes, other folders
     return labels, find_sources(labels, split, layout, allow_splits)
 
 

@@ -55,11 +55,16 @@ class Sample:
 def write_shard(folder: Folder, shard: int, samples: Iterable[Sample], num_classes: int) -> dict:
     """Write one shard and commit it; returns its stats. The same samples give the same bytes.
 
+    A shard that another process has committed meanwhile stays as it is.
+
     Args:
         samples: in the order of their keys; consumed while writing.
     """
     with new_file(shard_file(folder, shard, "tar")) as tar:
         rows, counts = write_tar(tar, shard, samples, num_classes)
+        if shard_file(folder, shard, "stats.json").exists():
+            tar.unlink()
+            return read_stats(folder, shard)
         size, sha256 = tar.stat().st_size, {"tar": file_sha256(tar)}
     with new_file(shard_file(folder, shard, "jsonl")) as jsonl:
         jsonl.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -214,6 +219,11 @@ def read_member(folder: Folder, row: dict, extension: str) -> bytes:
     with shard_file(folder, row["shard"], "tar").open("rb") as stream:
         stream.seek(offset)
         return stream.read(size)
+
+
+def image_extension(members: Iterable[str]) -> str:
+    """Of a good sample's image, among the extensions of its members."""
+    return next(name for name in members if name not in ("json", "seg.png"))
 
 
 def first_failure(folder: Folder) -> dict | None:

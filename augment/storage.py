@@ -41,18 +41,21 @@ def is_local(folder: Folder) -> bool:
 def new_file(final: Folder) -> Iterator[Path]:
     """A local file to write, which gets its final name when the block ends, and is gone if that fails.
 
-    Until then it is called otherwise, by a name of this process alone: others may write the same file.
+    Until then it is called otherwise, by a name of this process alone: others may write the same file. A block that
+    deletes it gives it up.
     """
     if not is_local(final):
         with TemporaryDirectory() as temporary:
             part = Path(temporary) / final.name
             yield part
-            upload(part, final)
+            if part.exists():
+                upload(part, final)
         return
     part = final.with_name(f"{final.name}.{HOST}-{os.getpid()}-{next(_numbers)}.part")
     try:
         yield part
-        replace(part, final)
+        if part.exists():
+            replace(part, final)
     finally:
         part.unlink(missing_ok=True)
 

@@ -3,10 +3,8 @@
 import base64
 import io
 import json
-import runpy
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 from faulty_shards import edit_rows, rewrite, write_sound_shards
 from PIL import Image
+from run_tool import run_tool
 from test_synthesize import SETTINGS, SPACE, make
 from upath import UPath
 
@@ -237,13 +236,7 @@ def tool(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     """Runs the tool; gives its exit code and what it printed, (stdout, stderr)."""
 
     def run(*options: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [str(part) for part in (SCRIPT, *options)])
-        code = 0
-        try:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
+        return run_tool(monkeypatch, capsys, "browse_shards", *options)
 
     return run
 

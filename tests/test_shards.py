@@ -115,6 +115,14 @@ def test_nothing_has_a_final_name_before_it_is_whole(tmp_path):
     assert committed_shards(tmp_path) == [3]
 
 
+def test_a_shard_that_another_process_has_committed_stays(tmp_path):
+    stats = write_shard(tmp_path, 3, SAMPLES, num_classes=2)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    other = [sample(0, members={"jpg": b"other", "json": b"{}", "seg.png": b"x"}), *SAMPLES[1:]]
+    assert write_shard(tmp_path, 3, other, num_classes=2) == stats
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
 def test_totals_are_sums(tmp_path):
     stats = write_shard(tmp_path, 3, SAMPLES, num_classes=2)
     totals = total_of([stats, stats])

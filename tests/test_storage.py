@@ -35,6 +35,14 @@ def test_a_file_appears_when_it_is_whole(folder):
     assert (folder / "a.txt").read_text(encoding="utf-8") == "ü"
 
 
+def test_a_file_that_is_deleted_is_given_up(folder):
+    write_text(folder / "a.txt", "old")
+    with new_file(folder / "a.txt") as part:
+        part.write_text("new")
+        part.unlink()
+    assert names(folder) == ["a.txt"] and (folder / "a.txt").read_text() == "old"
+
+
 def test_two_writers_of_one_file_do_not_meet(tmp_path):
     with new_file(tmp_path / "a.txt") as one, new_file(tmp_path / "a.txt") as other:
         assert one != other

@@ -3,9 +3,7 @@
 import io
 import json
 import re
-import runpy
 import shutil
-import sys
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -14,12 +12,12 @@ import numpy as np
 import pytest
 from official_layouts import HEIGHT, WIDTH, make_ade20k, make_cityscapes, make_coco_stuff, scene
 from PIL import Image
+from run_tool import run_tool
 from tiny_gan import tiny_config
 
 from augment.shards import read_member, read_rows
 from dpsims.train import train
 
-SCRIPT = Path(__file__).parents[1] / "tools" / "synthesize.py"
 MAKERS = {"ade20k": make_ade20k, "cityscapes": make_cityscapes, "coco_stuff": make_coco_stuff}
 FOLDERS = {"ade20k": "annotations/training", "cityscapes": "gtFine/train", "coco_stuff": "stuffthingmaps/train2017"}
 # void, sky, road and car in each list of classes, by hand: of ADE20K's files k is k-1 here and 0 is nothing
@@ -52,14 +50,7 @@ def tool(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
 
     def run(generator: Path, labels: Path, out: Path, *options: str) -> tuple[int, str, str]:
         given = {"--generator": generator, "--labels": labels, "--out": out, "--device": "cpu", "--samples": 1}
-        monkeypatch.syspath_prepend(str(SCRIPT.parent))
-        monkeypatch.setattr(sys, "argv", [str(part) for part in (SCRIPT, *chain(*given.items()), *options)])
-        code = 0
-        try:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
+        return run_tool(monkeypatch, capsys, "synthesize", *chain(*given.items()), *options)
 
     return run
 

@@ -2,9 +2,7 @@
 
 import errno
 import io
-import runpy
 import shutil
-import sys
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from run_tool import run_tool
 
 from augment.shards import read_member, read_rows
 from augment.storage import open_folder
@@ -22,7 +21,6 @@ from dpsims.inference import InferenceGenerator
 from dpsims.labels import LabelSpace, default_palette, encode_label_png
 from dpsims.sample import save_generator
 
-SCRIPT = Path(__file__).parents[1] / "tools" / "synthesize.py"
 TINY = {"num_classes": 3, "height": 32, "width": 64, "channel_base": 2, "cond_channels": 8, "spade_hidden": 8}
 TINY |= {"w_dim": 16, "attention_size": 16, "gate_init": 1.0}
 
@@ -52,14 +50,7 @@ def tool(generator, tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, s
             "--out": tmp_path / "out",
             "--device": "cpu",
         }
-        monkeypatch.syspath_prepend(str(SCRIPT.parent))
-        monkeypatch.setattr(sys, "argv", [str(part) for part in (SCRIPT, *chain(*given.items()), *options)])
-        code = 0
-        try:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
+        return run_tool(monkeypatch, capsys, "synthesize", *chain(*given.items()), *options)
 
     return run
 
@@ -132,6 +123,8 @@ def test_ctrl_c_says_how_to_go_on(tool, monkeypatch):
         (["--part", "4/4"], "--part 4/4 is to be I/N"),
         (["--out", "nonsense://x"], "nonsense://x"),
         (["--threads", "0"], "--threads is at least 1"),
+        (["--out", "shards", "--preview", "shards/look.png"], "--preview shards/look.png is to lie outside of --out"),
+        (["--preview", "look.jpg"], "--preview look.jpg is to be a file called *.png"),
         (["--format", "png", "--quality", "90"], "quality 90"),
         (["--max-maps", "0"], "--max-maps"),
         (["--labels", "nowhere"], "no such folder"),
@@ -168,15 +161,8 @@ def of_run(generator, tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int,
     (run_folder / "config.yaml").write_text(yaml.safe_dump({"data": data}))
 
     def run(*options: str) -> tuple[int, str, str]:
-        given = ["--generator", run_folder, "--out", tmp_path / "out", "--device", "cpu", *options]
-        monkeypatch.syspath_prepend(str(SCRIPT.parent))
-        monkeypatch.setattr(sys, "argv", [str(part) for part in (SCRIPT, *given)])
-        code = 0
-        try:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
+        given = {"--generator": run_folder, "--out": tmp_path / "out", "--device": "cpu"}
+        return run_tool(monkeypatch, capsys, "synthesize", *chain(*given.items()), *options)
 
     return run
 

@@ -116,7 +116,7 @@ def test_shards_of_the_real_images_score_as_these_and_nothing_is_trained_twice(r
 def test_segmenters_are_trained_on_the_device_that_is_asked_for(root, tmp_path, monkeypatch):
     monkeypatch.setattr("mmengine.runner.runner.get_device", lambda: "meta")  # what mmengine would choose
     training = Training(root, iterations=2, **SIZE)
-    with pytest.raises(NotImplementedError, match="meta"):
+    with pytest.raises(NotImplementedError, match="meta"):  # by torch: without a device the choice is mmengine's
         train_arm(training, tmp_path / "theirs")
     train_arm(training, tmp_path / "ours", device=torch.device("cpu"))
     (tmp_path / "ours" / "real-seed0" / "test.json").unlink()

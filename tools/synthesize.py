@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     device = pick_device(arguments.device)
     folder = open_folder(arguments.out)
     snapshot = load_generator(arguments.generator, device)
-    work, reading = plan_work(arguments, snapshot, device)
+    work, reading = plan_work(arguments, folder, snapshot, device)
     if arguments.preview is not None:
         preview(arguments.preview, work, snapshot, device)
         return
@@ -78,7 +78,9 @@ def run(arguments: argparse.Namespace) -> None:
     report(folder, work, snapshot, totals, before)
 
 
-def plan_work(arguments: argparse.Namespace, snapshot: Snapshot, device: torch.device) -> tuple[Work, Reading]:
+def plan_work(
+    arguments: argparse.Namespace, folder: Folder, snapshot: Snapshot, device: torch.device
+) -> tuple[Work, Reading]:
     """What is to be made, from the options, and how the label maps' ids are read.
 
     Looks at all label maps where the plan depends on what they hold.
@@ -113,9 +115,9 @@ def plan_work(arguments: argparse.Namespace, snapshot: Snapshot, device: torch.d
         variants=(arguments.variants or max(counts)) if recipe is not None else 1,
     )
     return Work(
-        generator=arguments.generator,
+        generator=arguments.generator.absolute(),
         plan=plan,
-        folder=arguments.out,
+        folder=str(folder.absolute() if is_local(folder) else folder),
         settings=settings,
         batch_size=arguments.batch_size,
         threads=arguments.threads,

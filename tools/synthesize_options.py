@@ -119,6 +119,10 @@ def check_options(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} is at least 1, not {value}")
+    if arguments.preview and arguments.preview.absolute().is_relative_to(Path(arguments.out).absolute()):
+        raise ValueError(
+            f"--preview {arguments.preview} is to lie outside of --out {arguments.out}: shards go there alone"
+        )
     if arguments.preview and arguments.preview.suffix.lower() != ".png":
         raise ValueError(f"--preview {arguments.preview} is to be a file called *.png")
     if arguments.layout and not arguments.split:

@@ -55,7 +55,8 @@ class Paste:
         donor = context.donor(source)
         _, first, column, *_ = context.donors.objects[row].tolist()
         found = donor.object_at(first, column)
-        assert found is not None and found.class_id == class_id, f"{source!r} has changed since its objects were listed"
+        if found is None or found.class_id != class_id:
+            raise ValueError(f"the label map {source!r} has changed since its objects were listed")
         sprite = Sprite.of(with_carried(donor, found, context)[0])
         mirrored = bool(rng.random() < 0.5)
         if mirrored:

@@ -75,9 +75,9 @@ class Scene:
         assert self.instances is None or self.instances.shape == self.label_map.shape
 
     def remembered(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What `make` gives, made once; threads may make it twice, to the same effect."""
+        """What `make` gives. Threads may make it twice, but all get the first: objects are told apart by identity."""
         if key not in self._found:
-            self._found[key] = make()
+            return self._found.setdefault(key, make())
         return self._found[key]
 
     @property

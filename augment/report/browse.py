@@ -14,7 +14,16 @@ from tqdm import tqdm
 
 from augment.report.gallery import spread
 from augment.report.page import data_uri, photo_uri, render
-from augment.shards import MANIFEST, OK, committed_shards, read_manifest, read_member, read_rows, read_stats
+from augment.shards import (
+    MANIFEST,
+    OK,
+    committed_shards,
+    image_extension,
+    read_manifest,
+    read_member,
+    read_rows,
+    read_stats,
+)
 from augment.storage import Folder, write_text
 from dpsims.labels import IGNORE_INDEX, UNREADABLE, LabelSpace, read_label_map
 
@@ -145,7 +154,7 @@ def read_decisions(file: Folder, keys: Collection[str]) -> dict[str, dict]:
 def describe(folder: Folder, row: dict, space: LabelSpace, width: int) -> dict:
     """All that the page knows of a sample."""
     key = row["key"]
-    extension = next(name for name in row["members"] if name not in ("json", "seg.png"))
+    extension = image_extension(row["members"])
     try:
         label_map = read_label_map(read_member(folder, row, "seg.png"), space, source=f"{key}.seg.png")
         image, size = image_uri(read_member(folder, row, extension), extension, width)

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from augment.report.job import PHOTO_SUFFIXES
 from augment.report.page import data_uri, drawing_uri, photo_uri, read_photo
-from augment.shards import OK, committed_shards, read_member, read_rows
+from augment.shards import OK, committed_shards, image_extension, read_member, read_rows
 from dpsims.labels import LabelSpace, read_label_map
 
 
@@ -48,7 +48,7 @@ def shard_gallery(shards: Path, data_root: Path, space: LabelSpace, num_maps: in
         fitted = np.array(ImageOps.fit(Image.fromarray(read_photo(real)), size, Image.Resampling.LANCZOS))
         cells = [drawing_uri(space.colorize(label_map)), photo_uri(fitted)]
         for sample in samples[:num_samples]:
-            extension = next(name for name in sample["members"] if name not in ("json", "seg.png"))
+            extension = image_extension(sample["members"])
             cells.append(data_uri(read_member(shards, sample, extension), extension))
         rows.append((source_key, cells))
     most = max(len(cells) for _, cells in rows)

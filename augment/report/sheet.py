@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from augment.report.gallery import spread
-from augment.shards import OK, Sample, committed_shards, read_member, read_rows, read_stats
+from augment.shards import OK, Sample, committed_shards, image_extension, read_member, read_rows, read_stats
 from augment.sources import LabelSource
 from augment.storage import Folder
 from augment.survey import Reader
@@ -66,8 +66,7 @@ def preview_sheet(
             rows[key] = [space.colorize(reader(by_key[key]).label_map)]
         if perturbed:
             rows[key].append(space.colorize(read_label_map(sample.members["seg.png"], space, source=key)))
-        extension = next(name for name in sample.members if name not in ("json", "seg.png"))
-        rows[key].append(np.array(Image.open(io.BytesIO(sample.members[extension])).convert("RGB")))
+        rows[key].append(decoded(sample.members[image_extension(sample.members)]))
     return list(rows.values())
 
 
@@ -76,6 +75,9 @@ def read_labels(folder: Folder, row: dict, space: LabelSpace) -> UInt8[np.ndarra
 
 
 def read_image(folder: Folder, row: dict) -> UInt8[np.ndarray, "h w 3"]:
-    extension = next(name for name in row["members"] if name not in ("json", "seg.png"))
-    with Image.open(io.BytesIO(read_member(folder, row, extension))) as image:
+    return decoded(read_member(folder, row, image_extension(row["members"])))
+
+
+def decoded(content: bytes) -> UInt8[np.ndarray, "h w 3"]:
+    with Image.open(io.BytesIO(content)) as image:
         return np.array(image.convert("RGB"))
