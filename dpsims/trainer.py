@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, parametrize
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dpsims import distributed, losses
@@ -23,11 +22,11 @@ from dpsims.config import TrainConfig
 from dpsims.ema import EMA
 from dpsims.gan_step import Batch, GANStep, Phase
 from dpsims.hardware import pick_device, use_bf16
+from dpsims.loader import load
 from dpsims.noise import StepRandom
 from dpsims.recompute import recompute_discriminator, recompute_generator
 from dpsims.run_folder import RunFolder
 from dpsims.sampling import StreamSampler, balanced_weights
-from dpsims.stop import ignore_interrupts
 from dpsims.transfer import take_over
 
 TAU_BATCH = 64  # images at once in the calibration of τ_div, at most: the paper's batch
@@ -182,26 +181,9 @@ class Trainer:
                 yield self._to_device(batch, step * size)
 
     def _load(self, sampler: Iterable[tuple[int, int]], size: int) -> Iterator[dict[str, Tensor]]:
-        """Items of the training set in batches.
-
-        Raises:
-            ValueError: an image that cannot be read, by its file.
-        """
-        workers = self.config.data.workers
-        loader = DataLoader(
-            self.train_set,
-            size,
-            sampler=sampler,
-            num_workers=workers,
-            pin_memory=self.device.type == "cuda",
-            persistent_workers=workers > 0,
-            worker_init_fn=ignore_interrupts,
-            generator=torch.Generator(),  # of the workers' seeds, which nothing uses: leave the global one alone
-        )
-        try:
-            yield from loader
-        except ValueError as error:  # a worker's comes with its traceback
-            raise ValueError(str(error).strip().splitlines()[-1].removeprefix("ValueError: ")) from error
+        """Items of the training set in batches, on the CPU."""
+        pin_memory = self.device.type == "cuda"
+        return load(self.train_set, sampler, size, workers=self.config.data.workers, pin_memory=pin_memory)
 
     def _to_device(self, batch: dict[str, Tensor], first: int) -> Batch:
         batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}

@@ -168,7 +168,7 @@ def test_ctrl_c_says_what_stays(tool, place, monkeypatch):
     ],
 )
 def test_user_errors_are_one_line_before_any_work(tool, place, tiny_root, tmp_path, monkeypatch, options, message):
-    monkeypatch.setattr("dpsims.metrics.generate._read", None)
+    monkeypatch.setattr("dpsims.metrics.generate.load", None)
     paths = {
         "root": tiny_root,
         "a": place / "runs/a",

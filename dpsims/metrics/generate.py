@@ -1,7 +1,7 @@
 """Images of a data set's label maps, and the real ones, as streams: a batch changes nothing about an image."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +9,13 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from dpsims.data import FolderDataset, read_image
 from dpsims.frame import fit
+from dpsims.loader import load
 from dpsims.sample import Labelled, Snapshot, noise, sample_seed, to_uint8
-from dpsims.stop import ignore_interrupts
-
-Item = int | tuple[int, int]  # of `Photos`, of `FolderDataset`
 
 
 @dataclass(frozen=True)
@@ -69,13 +67,13 @@ class Photos(Dataset):
 
 def read_photos(photos: Photos, compute: Compute) -> Iterator[UInt8[Tensor, "n 3 h w"]]:
     """In order, on the device."""
-    for images in _read(photos, range(len(photos)), compute):
+    for images in load(photos, range(len(photos)), compute.batch_size, workers=compute.workers):
         yield images.to(compute.device)
 
 
 def read_labelled(dataset: FolderDataset, indices: Sequence[int], compute: Compute) -> Iterator[Labelled]:
     """The data set's photos with their label maps in its frame, one after the other, on the CPU."""
-    for batch in _read(dataset, [(index, 0) for index in indices], compute):
+    for batch in load(dataset, [(index, 0) for index in indices], compute.batch_size, workers=compute.workers):
         yield from zip(to_uint8(batch["real"]).numpy(), batch["label_map"].byte().numpy(), strict=True)
 
 
@@ -116,7 +114,7 @@ def make_fakes(
     assert not generator.training
     maps_at_once = max(1, compute.batch_size // samples)
     keys = [dataset.pairs[index].key for index in indices]
-    for batch in _read(dataset, [(index, 0) for index in indices], replace(compute, batch_size=maps_at_once)):
+    for batch in load(dataset, [(index, 0) for index in indices], maps_at_once, workers=compute.workers):
         inputs = [batch[name].to(compute.device) for name in ("label_map", "offsets") if name in batch]
         maps = len(inputs[0])
         names, keys = keys[:maps], keys[maps:]
@@ -136,40 +134,6 @@ def make_fakes(
 def to_pixels(images: Float[Tensor, "n 3 h w"]) -> UInt8[Tensor, "n 3 h w"]:
     """[-1, 1] → 0..255 as a saved image has it, channels first."""
     return to_uint8(images).permute(0, 3, 1, 2).contiguous()
-
-
-class _Guarded(Dataset):
-    """Another's items, or the ValueErrors of bad ones, which a worker would hand over as the text of a traceback."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, item: Item) -> object:
-        try:
-            return self.dataset[item]
-        except ValueError as error:
-            return ValueError(str(error))
-
-
-def _collate(items: list) -> object:
-    return next((item for item in items if isinstance(item, ValueError)), None) or default_collate(items)
-
-
-def _read(dataset: Dataset, items: Sequence[Item], compute: Compute) -> Iterator:
-    """Batches of these items in order, on the CPU; a bad one is a ValueError, whichever process has met it."""
-    loader = DataLoader(
-        _Guarded(dataset),
-        compute.batch_size,
-        sampler=items,
-        num_workers=compute.workers,
-        collate_fn=_collate,
-        worker_init_fn=ignore_interrupts,
-        generator=torch.Generator(),  # else the loader draws a seed from the global one, in the midst of a training
-    )
-    for batch in loader:
-        if isinstance(batch, ValueError):
-            raise batch
-        yield batch
 
 
 def _chunks(items: list, size: int) -> Iterator[list]:
