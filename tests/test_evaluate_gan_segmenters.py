@@ -158,7 +158,7 @@ def test_an_official_layout_and_a_segmenter_that_knows_few_of_its_classes(
 def test_user_errors_come_before_any_work(
     place, trained, segmenter, tiny_root, tmp_path, monkeypatch, capsys, given, message
 ):
-    monkeypatch.setattr("dpsims.metrics.generate._read", None)
+    monkeypatch.setattr("dpsims.metrics.generate.load", None)
     config, checkpoint = segmenter
     torch.save({"state_dict": {"weight": torch.zeros(1)}}, tmp_path / "other.pth")
     bad = shutil.copytree(tiny_root, tmp_path / "bad")
