@@ -11,7 +11,8 @@ from dpsims.data import FolderDataset
 from dpsims.generator import Generator
 from dpsims.metrics.embed import load_embedder
 from dpsims.metrics.evaluate import real_features, validate
-from dpsims.metrics.generate import Compute, spread_indices
+from dpsims.metrics.generate import Compute
+from dpsims.spread import spread_indices
 
 
 class Validation:

@@ -45,19 +45,8 @@ def test_augment_takes_little_from_dpsims_and_nothing_from_above(file):
     if "mmseg" not in file.relative_to(ROOT).parts:
         assert not packages(names) & OPENMMLAB
     taken = {name.split(".")[1] for name in names if name.startswith("dpsims.")}
-    known = {
-        "labels",
-        "layouts",
-        "frame",
-        "instances",
-        "sampling",
-        "sample",
-        "inference",
-        "run_folder",
-        "hardware",
-        "pretrained",
-    }
-    assert taken <= known | {"__version__"}
+    files_and_ids = {"labels", "layouts", "frame", "instances", "run_folder", "sampling", "spread"}
+    assert taken <= files_and_ids | {"sample", "inference", "hardware", "pretrained", "__version__"}
 
 
 @pytest.mark.parametrize("file", files("tools"), ids=lambda f: f.name)

@@ -18,16 +18,9 @@ from dpsims.metrics.distances import frechet_distance, kernel_distance, precisio
 from dpsims.metrics.diversity import BackboneDistance
 from dpsims.metrics.embed import Embedder, Prepare
 from dpsims.metrics.evaluate import evaluate, validate
-from dpsims.metrics.generate import (
-    Compute,
-    Photos,
-    make_fakes,
-    make_labelled,
-    read_labelled,
-    read_photos,
-    spread_indices,
-)
+from dpsims.metrics.generate import Compute, Photos, make_fakes, make_labelled, read_labelled, read_photos
 from dpsims.sample import Snapshot, noise, sample_seed, to_uint8
+from dpsims.spread import spread_indices
 
 pytestmark = pytest.mark.filterwarnings("ignore::dpsims.metrics.distances.FewImagesWarning")  # tested where it is made
 CPU = torch.device("cpu")

@@ -3,6 +3,7 @@
 import errno
 import io
 import shutil
+import sys
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -219,7 +220,7 @@ def test_perturbed_label_maps_are_told_and_shown(of_run, tmp_path):
 def test_a_disk_too_small_is_told_before_the_work(of_run, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 100, 0))
     code, _, printed = of_run("--samples", "1")
-    assert code == 2 and "0 MB are free there, about" in printed and not (tmp_path / "out").exists()
+    assert code == 2 and "0 B are free there, about" in printed and not (tmp_path / "out").exists()
 
 
 def test_a_disk_that_fills_up_is_told_and_leaves_nothing_half_written(of_run, tmp_path, monkeypatch):
@@ -243,3 +244,11 @@ def test_shards_go_to_a_url(of_run):
     assert read_member(folder, read_rows(folder, 0)[0], "seg.png").startswith(b"\x89PNG")
     code, printed, _ = of_run("--samples", "1", "--out", "memory://test_shards_go_to_a_url/x")
     assert code == 0 and "made: 0 images; there already: 8" in printed
+
+
+def test_no_extra_is_needed(monkeypatch, tool):
+    for package in ("jinja2", "matplotlib", "mmengine", "mmcv", "mmseg", "ray", "wandb"):
+        monkeypatch.setitem(sys.modules, package, None)
+    for name in [name for name in sys.modules if name.startswith("augment.report")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert tool("--samples", "1")[0] == 0

@@ -18,12 +18,13 @@ from dpsims.metrics.distances import FewImagesWarning
 from dpsims.metrics.diversity import BackboneDistance
 from dpsims.metrics.embed import Embedder, load_embedder
 from dpsims.metrics.evaluate import evaluate
-from dpsims.metrics.generate import Compute, make_labelled, read_labelled, spread_indices
+from dpsims.metrics.generate import Compute, make_labelled, read_labelled
 from dpsims.metrics.inception import inception_at_hand
 from dpsims.metrics.lpips import Lpips, lpips_at_hand
 from dpsims.metrics.runs import Place, Run, check_label_maps, find_place, open_runs, open_split
 from dpsims.run_folder import run_of
 from dpsims.sample import file_sha256
+from dpsims.spread import spread_indices
 
 if TYPE_CHECKING:
     from augment.mmseg.scorer import Segmenter

@@ -17,8 +17,8 @@ from augment.factory import Settings, reader_of
 from augment.order import choose_label_maps, choose_reading, read_recipe, share_out
 from augment.plan import Plan
 from augment.reading import Reading
-from augment.report.gallery import spread
 from augment.report.sheet import contact_sheet, preview_sheet
+from augment.report.wording import duration, size
 from augment.shards import OK, check_manifest, committed_shards, first_failure, open_manifest, read_stats
 from augment.storage import Folder, is_local, new_file, open_folder
 from augment.survey import survey
@@ -26,6 +26,7 @@ from augment.synthesize import Part, check_instances, describe, finish
 from dpsims.grid import save_grid
 from dpsims.hardware import pick_device, use_bf16
 from dpsims.sample import Snapshot, load_generator
+from dpsims.spread import spread
 
 PREVIEW_MAPS, PREVIEW_SAMPLES = 6, 3
 PROBE, PATIENCE = 5, 30.0  # batches, and seconds, that an estimate takes at most
@@ -245,16 +246,6 @@ def perturbation_table(counts: dict[str, int]) -> str:
 
 def made_so_far(folder: Folder) -> int:
     return sum(read_stats(folder, shard)["by_status"].get(OK, 0) for shard in committed_shards(folder))
-
-
-def duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def size(count: float) -> str:
-    return f"{count / 1e9:.2g} GB" if count >= 1e9 else f"{count / 1e6:.2g} MB"
 
 
 def main() -> None:

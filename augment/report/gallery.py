@@ -14,6 +14,7 @@ from augment.report.job import PHOTO_SUFFIXES
 from augment.report.page import data_uri, drawing_uri, photo_uri, read_photo
 from augment.shards import OK, committed_shards, image_extension, read_member, read_rows
 from dpsims.labels import LabelSpace, read_label_map
+from dpsims.spread import spread
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,3 @@ def cut_grid(file: Path, shape: tuple[int, int], size: tuple[int, int]) -> list[
         steps.append(size[axis] + gap)
     tops, lefts = ([index * step for index in range(count)] for step, count in zip(steps, shape, strict=True))
     return [[image[top : top + size[0], left : left + size[1]] for left in lefts] for top in tops]
-
-
-def spread(items: list, count: int) -> list:
-    """`count` of the items at equal distances, the first and the last among them; all, if there are no more."""
-    if len(items) <= count:
-        return items
-    return [items[index] for index in np.linspace(0, len(items) - 1, count).round().astype(int)]

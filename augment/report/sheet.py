@@ -7,12 +7,12 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from augment.report.gallery import spread
 from augment.shards import OK, Sample, committed_shards, image_extension, read_member, read_rows, read_stats
 from augment.sources import LabelSource
 from augment.storage import Folder
 from augment.survey import Reader
 from dpsims.labels import LabelSpace, read_label_map
+from dpsims.spread import spread
 
 MAPS, SAMPLES, VARIANTS = 6, 5, 3  # rows, and in a row samples or perturbed versions with a sample each, at most
 

@@ -12,8 +12,9 @@ from dpsims.metrics.cache import cached_features
 from dpsims.metrics.distances import frechet_distance, kernel_distance, precision_recall
 from dpsims.metrics.diversity import BackboneDistance, pair_distances
 from dpsims.metrics.embed import Embedder
-from dpsims.metrics.generate import Compute, Photos, make_fakes, read_photos, spread_indices, to_pixels
+from dpsims.metrics.generate import Compute, Photos, make_fakes, read_photos, to_pixels
 from dpsims.sample import Snapshot
+from dpsims.spread import spread_indices
 
 KID_SUBSET_SIZE, KID_SUBSETS = 1000, 100  # what torch-fidelity and the literature take
 

@@ -39,13 +39,6 @@ class Compute:
         return tqdm(total=total, desc=title, unit="img", disable=None if self.progress else True)
 
 
-def spread_indices(count: int, most: int | None = None) -> list[int]:
-    """Of `count` items all, or `most` at equal distances: data sets are often in the order of a drive or a video."""
-    if most is None or count <= most:
-        return list(range(count))
-    return [int(index) for index in np.linspace(0, count - 1, most).round()]
-
-
 class Photos(Dataset):
     """Images without label maps, each covering the frame as in `FolderDataset`: (3, H, W) uint8.
 

@@ -13,9 +13,10 @@ from dpsims.data import FolderDataset
 from dpsims.labels import read_label_map
 from dpsims.layouts import find_images
 from dpsims.metrics.evaluate import check_counts, check_fit
-from dpsims.metrics.generate import Photos, spread_indices
+from dpsims.metrics.generate import Photos
 from dpsims.run_folder import run_of
 from dpsims.sample import Snapshot, load_generator
+from dpsims.spread import spread_indices
 
 
 @dataclass(frozen=True)
