@@ -52,11 +52,20 @@ class Work:
             return None
         return self.found.perturbation(self.recipe, reader_of(snapshot, self.settings, perturbed=True))
 
-    def factory(self, snapshot: Snapshot, device: torch.device, pool: ThreadPoolExecutor) -> Factory:
-        perturbation = self.perturbation(snapshot)
+    def factory(
+        self, snapshot: Snapshot, device: torch.device, pool: ThreadPoolExecutor, perturbation: Perturbation | None
+    ) -> Factory:
         return Factory(snapshot, self.plan, self.settings, device, self.batch_size, pool, perturbation)
 
-    def make(self, part: Part, snapshot: Snapshot, device: torch.device, *, progress: bool) -> dict | None:
+    def make(
+        self,
+        part: Part,
+        snapshot: Snapshot,
+        device: torch.device,
+        perturbation: Perturbation | None,
+        *,
+        progress: bool = False,
+    ) -> dict | None:
         """Make a part of the shards in this process."""
         return synthesize(
             snapshot,
@@ -66,7 +75,7 @@ class Work:
             device=device,
             batch_size=self.batch_size,
             threads=self.threads,
-            perturbation=self.perturbation(snapshot),
+            perturbation=perturbation,
             part=part,
             progress=progress,
         )
@@ -130,10 +139,11 @@ def _work(work: Work, part: Part, device: str, workers: int) -> None:
     if device == "cpu" and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     try:
-        work.make(part, load_generator(work.generator, device), torch.device(device), progress=False)
+        snapshot = load_generator(work.generator, device)
+        work.make(part, snapshot, torch.device(device), work.perturbation(snapshot))
     except KeyboardInterrupt:
         sys.exit(130)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, torch.OutOfMemoryError) as error:
         print(f"error in worker {part.index}: {error}", file=sys.stderr)
         sys.exit(2)
 

@@ -1,7 +1,7 @@
 """Label maps → generator → encoded samples, each stage feeding the next.
 
-Label maps are read and images encoded in threads while the generator works in one of its own, one batch ahead of what
-is fetched from it; the order stays that of the plan.
+Label maps are read and images encoded in threads while the generator works, on a GPU one batch ahead of what is fetched
+from it; the order stays that of the plan.
 """
 
 import hashlib
@@ -27,6 +27,7 @@ from augment.perturb.scene import Scene
 from augment.plan import Plan
 from augment.record import Record
 from augment.shards import OK, Sample
+from augment.sources import check_lasting
 from augment.survey import Reader
 from dpsims.inference import inference_graph
 from dpsims.instances import centre_offsets
@@ -140,37 +141,49 @@ class Factory:
     ) -> None:
         self.snapshot, self.plan, self.settings = snapshot, plan, settings
         self.device, self.batch_size, self.pool = device, batch_size, pool
-        self.read = reader_of(snapshot, settings, perturbed=perturbation is not None)
+        self.reader = reader_of(snapshot, settings, perturbed=perturbation is not None)
         self.perturbation = perturbation
         self.generator = inference_graph(snapshot.generator, bf16=settings.bf16)
 
     def make(self, shards: Iterable[int]) -> Iterator[Sample]:
         """The shards' samples, in the order of their records; the next shard is begun while the last one is used."""
         ahead = 4 * self.batch_size + 16  # some batches are encoded and written while the next ones are made
-        places = ((shard, index) for shard in shards for index in self.plan.sources_of(shard))
-        maps = max(2, round(2 * self.batch_size * len(self.plan.sources) / len(self.plan)))  # that are read ahead
-        prepared = ordered_map(self.pool, lambda place: self.prepare(*place), places, maps)
-        made = in_background(self.generate(chain.from_iterable(prepared)), self.batch_size)
+        made = self.generate(self.prepare(shards))
+        if self.device.type == "cuda":  # a CPU's cores are busy: a thread more would be in the way of the generator's
+            made = in_background(made, self.batch_size)
         return ordered_map(self.pool, self.encode, made, ahead)
 
-    def prepare(self, shard: int, index: int) -> list[PreparedMap]:
-        """Read a label map, with instances if the generator takes them; gives its variants at the generator's size."""
+    def prepare(self, shards: Iterable[int]) -> Iterator[PreparedMap]:
+        """The variants of the shards' label maps."""
+        ahead = max(2, round(2 * self.batch_size * self.plan.num_variants / len(self.plan)))  # of what is needed
+        places = ((shard, index) for shard in shards for index in self.plan.sources_of(shard))
+        scenes = ordered_map(self.pool, lambda place: self.read(*place), places, ahead)
+        return ordered_map(self.pool, lambda variant: self.vary(*variant), chain.from_iterable(scenes), ahead)
+
+    def read(self, shard: int, index: int) -> list[tuple[list[Record], Scene | str]]:
+        """A label map, with instances if the generator takes them, beside the records of each of its variants.
+
+        Or what is wrong with it, beside all of its records.
+        """
         source, records = self.plan.sources[index], self.plan.records(shard, index)
         try:
-            scene = self.read(source)
+            scene = self.reader(source)
         except (ValueError, OSError) as error:
-            return [PreparedMap(records, error=source.without_places(str(error)))]
-        by_variant = groupby(records, key=lambda record: record.variant)
-        return [self.vary(list(of_variant), scene, variant) for variant, of_variant in by_variant]
+            check_lasting(error)
+            return [(records, source.without_places(str(error)))]
+        return [(list(variant), scene) for _, variant in groupby(records, key=lambda record: record.variant)]
 
-    def vary(self, records: list[Record], scene: Scene, variant: int) -> PreparedMap:
-        """A variant of a label map, ready for the generator."""
+    def vary(self, records: list[Record], scene: Scene | str) -> PreparedMap:
+        """A variant of a label map, ready for the generator; `scene` may be an error instead."""
+        if isinstance(scene, str):
+            return PreparedMap(records, error=scene)
         done, counts = [], Counter()
         if self.perturbation is not None:
-            seed = self.plan.variant_seed(records[0].source_key, variant)
+            seed = self.plan.variant_seed(records[0].source_key, records[0].variant)
             try:
                 scene, done, counts = self.perturbation.perturb(scene, seed)
             except (ValueError, OSError) as error:  # of another label map, which objects come from
+                check_lasting(error)
                 return PreparedMap(records, error=f"a label map to take from has changed: {type(error).__name__}")
         label_map = scene.label_map
         pixels = np.bincount(label_map.ravel(), minlength=256).tolist()

@@ -16,10 +16,19 @@ from dpsims.run_folder import run_of
 
 
 def choose_label_maps(
-    labels: Path | None, split: str | None, layout: str | None, generator: Path, allow_splits: Collection[str]
+    labels: Path | None,
+    split: str | None,
+    layout: str | None,
+    generator: Path,
+    allow_splits: Collection[str],
+    *,
+    objects: bool,
 ) -> tuple[Path, list[LabelSource]]:
     """The folder and the label maps that `--labels`, `--split` and `--layout` mean; what they leave open is as in the
     generator's training.
+
+    Args:
+        objects: instance maps are needed, also where they have to be drawn first.
 
     Raises:
         ValueError: nothing tells where label maps are, or as of `find_sources`.
@@ -33,7 +42,7 @@ def choose_label_maps(
             raise ValueError(f"--labels is needed: {generator} is in no run folder, whose config.yaml would name them")
         labels, split = Path(trained["root"]), split or trained["train_split"]
     labels, layout = labels.absolute(), layout or trained.get("layout") or "generic"  # other processes, other folders
-    return labels, find_sources(labels, split, layout, allow_splits)
+    return labels, find_sources(labels, split, layout, allow_splits, objects=objects)
 
 
 def choose_reading(

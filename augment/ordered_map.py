@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from queue import Full, Queue
 from typing import TypeVar
 
@@ -11,6 +12,16 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 POLL = 0.1  # seconds between looks at whether anybody still waits
+
+
+@contextmanager
+def thread_pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool that, when the block is left early, drops what has not begun: Ctrl-C waits for one task per thread."""
+    pool = ThreadPoolExecutor(threads)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def ordered_map(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:

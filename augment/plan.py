@@ -57,6 +57,10 @@ class Plan:
     def num_shards(self) -> int:
         return len(self.starts)
 
+    @property
+    def num_variants(self) -> int:
+        return sum(min(self.variants, count) for count in self.counts)
+
     def __len__(self) -> int:
         """Samples in all."""
         return self._before[-1]

@@ -1,6 +1,7 @@
 """Shards by Ray: a pool of actors with a generator each, on this machine or a cluster; what dies is started again."""
 
 from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
 
 import torch
 from tqdm import tqdm
@@ -19,13 +20,31 @@ class ShardMaker:
     """The actor: makes one shard after the other."""
 
     def __init__(self, work: Work, device: str) -> None:
-        snapshot = load_generator(work.generator, device)
-        self.factory = work.factory(snapshot, torch.device(device), ThreadPoolExecutor(work.threads))
+        snapshot, pool = load_generator(work.generator, device), ThreadPoolExecutor(work.threads)
+        self.factory = work.factory(snapshot, torch.device(device), pool, work.perturbation(snapshot))
         self.folder = open_folder(work.folder)
 
     def make(self, shard: int) -> int:
         commit_shard(self.folder, shard, self.factory.make([shard]), self.factory.snapshot)
         return shard
+
+
+def import_ray() -> ModuleType:
+    try:
+        import ray
+    except ImportError as error:
+        raise ValueError("--ray needs Ray: pip install -c constraints.txt -e '.[ray]'") from error
+    return ray
+
+
+def cluster_device(address: str) -> torch.device:
+    """CUDA if the cluster has GPUs, else the CPU."""
+    ray = import_ray()
+    ray.init(address=address)
+    try:
+        return torch.device("cuda" if ray.cluster_resources().get("GPU") else "cpu")
+    finally:
+        ray.shutdown()
 
 
 def make_by_ray(work: Work, part: Part, *, address: str | None, workers: int | None, device: torch.device) -> None:
@@ -39,11 +58,9 @@ def make_by_ray(work: Work, part: Part, *, address: str | None, workers: int | N
     Raises:
         ValueError: Ray is not installed, has no GPU where one is asked for, or an actor failed with a user's error.
     """
-    try:
-        import ray
-        from ray.util import ActorPool
-    except ImportError as error:
-        raise ValueError("--ray needs Ray: pip install -c constraints.txt -e '.[ray]'") from error
+    ray = import_ray()
+    from ray.util import ActorPool
+
     here = {"address": "local", "object_store_memory": STORE_BYTES, "include_dashboard": False}
     ray.init(**({"address": address} if address else here), log_to_driver=True)
     try:

@@ -1,5 +1,6 @@
 """Label maps to synthesize from: files of a folder or of a data set's split, or those in shards that are there."""
 
+import errno
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -19,6 +20,9 @@ from dpsims.layouts import find_instances, find_labels
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 SPLITS |= {"test": "test", "testing": "test"}
 HELD_OUT = ("val", "test")
+
+# What says nothing of a file: of too many open ones, of memory, of a file server.
+PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH)
 
 LABEL_IDS = "_labelIds.png"  # ends the names of Cityscapes' label maps, and these those of what lies beside them
 BESIDE_LABEL_IDS = ("_color.png", "_instanceIds.png", "_instanceTrainIds.png", TRAIN_IDS)
@@ -133,13 +137,16 @@ class ShardedLabel:
         return message.replace(self.place, self.row["key"])
 
 
-def find_sources(folder: Path, split: str | None, layout: str, allow_splits: Collection[str] = ()) -> list[LabelSource]:
+def find_sources(
+    folder: Path, split: str | None, layout: str, allow_splits: Collection[str] = (), *, objects: bool = True
+) -> list[LabelSource]:
     """The label maps that `--labels`, `--layout` and `--split` mean, by their source keys.
 
     Args:
         folder: of shards, of label PNGs or a split folder; or, with a split, the root of a data set.
         layout: of `dpsims.layouts.LAYOUTS`, of the data set.
         allow_splits: held-out splits (val, test) that may be used all the same.
+        objects: as of `find_instances`.
 
     Raises:
         FileNotFoundError: no such folder, or nothing in it.
@@ -149,7 +156,7 @@ def find_sources(folder: Path, split: str | None, layout: str, allow_splits: Col
         raise FileNotFoundError(f"--labels {folder}: no such folder")
     sources: Sequence[LabelSource]
     if split is not None:
-        sources = split_label_maps(folder, split, layout)
+        sources = split_label_maps(folder, split, layout, objects=objects)
     elif (folder / MANIFEST).is_file():
         sources = sharded_label_maps(folder)
     else:
@@ -157,14 +164,21 @@ def find_sources(folder: Path, split: str | None, layout: str, allow_splits: Col
     return check_splits(folder, sources, allow_splits)
 
 
-def split_label_maps(root: Path, split: str, layout: str) -> list[LabelFile]:
+def split_label_maps(root: Path, split: str, layout: str, *, objects: bool) -> list[LabelFile]:
     """Those of a data set's split, with its instance maps."""
     labels = find_labels(root, split, layout)
     if not labels:
         raise FileNotFoundError(f"--labels {root}, split {split}: no label maps there")
-    instances = find_instances(root, split, layout)
+    instances = find_instances(root, split, layout, objects=objects)
     kind = split_of(labels[next(iter(labels))]) or SPLITS.get(split)
     return [LabelFile(key, kind, file, instances, key) for key, file in labels.items()]
+
+
+def check_lasting(error: Exception) -> None:
+    """See that a label map is bad for good, and not just now; else the cause is raised, which ends the run."""
+    for cause in (error, error.__cause__):
+        if isinstance(cause, OSError) and cause.errno in PASSING:
+            raise cause
 
 
 def sharded_label_maps(folder: Path) -> list[ShardedLabel]:

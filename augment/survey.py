@@ -1,7 +1,6 @@
 """One look at all label maps before anything is made of them: which classes they hold, which objects, which are bad."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,12 +8,13 @@ from jaxtyping import Bool
 from PIL import Image
 from tqdm import tqdm
 
+from augment.ordered_map import thread_pool
 from augment.perturb.donors import Donors
 from augment.perturb.pipeline import Perturbation
 from augment.perturb.recipe import Recipe
 from augment.perturb.scene import Scene
 from augment.perturb.statistics import MapSummary, Statistics, summarize
-from augment.sources import LabelSource
+from augment.sources import LabelSource, check_lasting
 from dpsims.frame import fit, fit_label_map
 from dpsims.labels import LabelSpace
 
@@ -97,10 +97,11 @@ def survey(
         try:
             return summarize(reader(source), things=things, num_classes=classes, min_pixels=min_pixels)
         except (ValueError, OSError) as error:
+            check_lasting(error)
             errors.append(str(error))
             return None
 
-    with ThreadPoolExecutor(threads) as pool:
+    with thread_pool(threads) as pool:
         looks = pool.map(look, sources)
         bar = tqdm(looks, "label maps", len(sources), unit="map", leave=False, disable=None if progress else True)
         summaries = list(bar)

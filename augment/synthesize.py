@@ -3,8 +3,8 @@
 import errno
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import groupby
 
@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from augment.factory import Factory, Settings
+from augment.ordered_map import thread_pool
 from augment.perturb.pipeline import Perturbation
 from augment.plan import Plan
 from augment.shards import (
@@ -26,7 +27,7 @@ from augment.shards import (
     write_shard,
 )
 from augment.sources import LabelSource
-from augment.storage import Folder, sweep
+from augment.storage import Folder, is_local, sweep
 from dpsims.sample import Snapshot
 
 
@@ -84,7 +85,7 @@ def synthesize(
     total = sum(plan.samples_of(shard) for shard in shards)
     done = sum(plan.samples_of(shard) for shard in shards if shard in finished)
     bar = tqdm(total=total, initial=done, unit="img", disable=None if progress else True)
-    with ThreadPoolExecutor(threads) as pool, bar:
+    with thread_pool(threads) as pool, bar:
         factory = Factory(snapshot, plan, settings, torch.device(device), batch_size, pool, perturbation)
         missing = [shard for shard in shards if shard not in finished]
         made = len(shards) - len(missing)
@@ -102,8 +103,9 @@ def commit_shard(folder: Folder, shard: int, samples: Iterable[Sample], snapshot
         return write_shard(folder, shard, samples, snapshot.space.num_classes)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            full = f"{folder}" if is_local(folder) else f"{tempfile.gettempdir()}, where files wait for their upload,"
             raise OSError(
-                error.errno, f"{folder} is full; finished shards stay, and once there is room the same command goes on"
+                error.errno, f"{full} is full; finished shards stay, and once there is room the same command goes on"
             ) from error
         raise
 

@@ -120,7 +120,7 @@ def time_both(setting: Setting) -> dict[str, list[float]]:
         plan, settings = prepare(setting, folder / "labels")
         factory = Factory(snapshot, plan, settings, device, setting.batch, pool)
         shards = range(plan.num_shards)
-        maps = [map_ for shard in shards for index in plan.sources_of(shard) for map_ in factory.prepare(shard, index)]
+        maps = list(factory.prepare(shards))
         numbers = count()
 
         def generate() -> None:

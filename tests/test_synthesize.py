@@ -1,5 +1,6 @@
 """The factory's truths, with a three-line fake generator."""
 
+import errno
 import hashlib
 import io
 import json
@@ -7,10 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +19,6 @@ from PIL import Image
 from torch import nn
 
 from augment.factory import IMAGE_FORMATS, Settings, encode_image
-from augment.ordered_map import in_background, ordered_map
 from augment.perturb.pipeline import Perturbation
 from augment.perturb.recipe import Recipe
 from augment.plan import Plan
@@ -348,6 +345,17 @@ def test_bad_label_maps_are_rows(labels, tmp_path):
     assert tree(tmp_path / "again") == tree(tmp_path / "out")
 
 
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ESTALE])
+def test_what_says_nothing_of_a_label_map_ends_the_run(labels, tmp_path, monkeypatch, number):
+    def fail(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("dpsims.labels.Image.open", fail)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        make(labels, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.stats.json"))
+
+
 def test_all_label_maps_bad_is_an_error_that_shows_one(labels, tmp_path):
     for file in labels.iterdir():
         file.write_bytes(encode_label_png(np.full((4, 4), 33, np.uint8)))
@@ -425,46 +433,6 @@ def test_a_generator_of_instances_gets_their_offsets(labels, tmp_path):
     np.testing.assert_array_equal(snapshot.generator.offsets[0].numpy(), centre_offsets(small))
     meta = json.loads(read_member(tmp_path / "out", all_rows(tmp_path / "out")[0], "json"))
     assert meta["offsets_sha256"] == hashlib.sha256(centre_offsets(small)).hexdigest()
-
-
-def test_ordered_map_keeps_order_and_its_bound():
-    taken = []
-
-    def items():
-        for i in range(20):
-            taken.append(i)
-            yield i
-
-    with ThreadPoolExecutor(4) as pool:
-        results = ordered_map(pool, lambda i: time.sleep(0.01) or i * i, items(), ahead=3)
-        for expected in range(20):
-            assert next(results) == expected**2 and len(taken) <= expected + 3
-
-
-def test_in_background_keeps_order_its_bound_and_errors():
-    taken = []
-
-    def items():
-        for i in range(20):
-            taken.append(i)
-            yield i
-        raise KeyError("the end")
-
-    results = in_background(items(), ahead=3)
-    assert next(results) == 0
-    time.sleep(0.3)
-    assert taken == [0, 1, 2, 3, 4]  # one used, three waiting, one in hand
-    with pytest.raises(KeyError, match="the end"):
-        for expected, result in enumerate(results, start=1):
-            assert result == expected
-    assert expected == 19
-
-    threads = threading.active_count()
-    results = in_background(iter(range(100)), ahead=2)
-    next(results)
-    assert threading.active_count() == threads + 1
-    results.close()
-    assert threading.active_count() == threads
 
 
 if __name__ == "__main__":  # the process that test_a_killed_process… starts: it dies in the midst of its work

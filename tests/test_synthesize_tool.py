@@ -246,6 +246,20 @@ def test_shards_go_to_a_url(of_run):
     assert code == 0 and "made: 0 images; there already: 8" in printed
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--device", "cuda:1"], "--device cuda:1: with --ray a:1 it is auto, cpu or cuda"),
+        (["--device", "cuda"], "--ray a:1 computes on cuda, this process on cpu"),
+        ([], "--ray a:1 computes on cuda, this process on cpu"),
+    ],
+)
+def test_a_cluster_may_compute_on_another_kind_of_device(tool, monkeypatch, options, message):
+    monkeypatch.setattr("augment.ray_engine.cluster_device", lambda address: torch.device("cuda"))
+    code, _, error = tool("--ray", "a:1", "--device", "auto", *options)
+    assert code == 2 and message in error
+
+
 def test_no_extra_is_needed(monkeypatch, tool):
     for package in ("jinja2", "matplotlib", "mmengine", "mmcv", "mmseg", "ray", "wandb"):
         monkeypatch.setitem(sys.modules, package, None)

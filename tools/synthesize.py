@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -15,6 +14,8 @@ from synthesize_options import check_options, find_part, parse_arguments
 from augment.engines import Work, make_in_processes, stop_by_terminate, worker_devices
 from augment.factory import Settings, reader_of
 from augment.order import choose_label_maps, choose_reading, read_recipe, share_out
+from augment.ordered_map import thread_pool
+from augment.perturb.pipeline import Perturbation
 from augment.plan import Plan
 from augment.reading import Reading
 from augment.report.sheet import contact_sheet, preview_sheet
@@ -37,41 +38,42 @@ TAR_BYTES = 3 * 512 + 3 * 256  # headers and padding of a sample's files
 def run(arguments: argparse.Namespace) -> None:
     check_options(arguments)
     part = find_part(arguments.part)
-    device = pick_device(arguments.device)
+    here, there = find_devices(arguments)
     folder = open_folder(arguments.out)
-    snapshot = load_generator(arguments.generator, device)
-    work, reading = plan_work(arguments, folder, snapshot, device)
+    snapshot = load_generator(arguments.generator, here)
+    work, reading = plan_work(arguments, folder, snapshot, use_bf16(there, arguments.precision))
     if arguments.preview is not None:
-        preview(arguments.preview, work, snapshot, device)
+        preview(arguments.preview, work, snapshot, here)
         return
-    description = describe(snapshot, work.plan, work.settings, work.perturbation(snapshot))
+    perturbation = work.perturbation(snapshot)
+    description = describe(snapshot, work.plan, work.settings, perturbation)
     check_manifest(folder, description)
 
     missing = set(range(work.plan.num_shards)) - set(committed_shards(folder))
-    here = missing & set(part.shards(work.plan))
+    mine = missing & set(part.shards(work.plan))
     before = made_so_far(folder)
     loud = os.environ.get("RANK", "0") == "0"  # of torchrun's ranks the first one speaks
     if loud:
-        print_plan(work, reading, snapshot, device, part)
-    if loud and here:
-        workers = 2 if arguments.ray else arguments.workers or 1
-        estimate(work, snapshot, device, part, missing=missing, folder=folder, workers=workers)
+        print_plan(work, reading, snapshot, there, part)
+    if loud and mine:
+        alone = bool(arguments.ray) or (arguments.workers or 1) > 1
+        estimate(work, snapshot, here, perturbation, part, missing=missing, folder=folder, alone=alone)
     if arguments.dry_run:
         return
 
     open_manifest(folder, description)
     totals = None
-    if not here:
+    if not mine:
         pass
     elif arguments.ray:
         from augment.ray_engine import make_by_ray
 
         address = None if arguments.ray == "local" else arguments.ray
-        make_by_ray(work, part, address=address, workers=arguments.workers, device=device)
+        make_by_ray(work, part, address=address, workers=arguments.workers, device=there)
     elif (arguments.workers or 1) > 1:
-        make_in_processes(work, worker_devices(device, arguments.workers), part)
+        make_in_processes(work, worker_devices(there, arguments.workers), part)
     else:
-        totals = work.make(part, snapshot, device, progress=loud)
+        totals = work.make(part, snapshot, there, perturbation, progress=loud)
     totals = totals or finish(folder, work.plan, description)
     if totals is None:
         print(f"made: part {part.index} of {part.count}; the last part to end adds up all of them")
@@ -79,15 +81,37 @@ def run(arguments: argparse.Namespace) -> None:
     report(folder, work, snapshot, totals, before)
 
 
-def plan_work(
-    arguments: argparse.Namespace, folder: Folder, snapshot: Snapshot, device: torch.device
-) -> tuple[Work, Reading]:
+def find_devices(arguments: argparse.Namespace) -> tuple[torch.device, torch.device]:
+    """Of this process, and of those that make the shards: with a Ray cluster, the two may differ."""
+    if arguments.ray in (None, "local"):
+        device = pick_device(arguments.device)
+        return device, device
+    from augment.ray_engine import cluster_device
+
+    if arguments.device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"--device {arguments.device}: with --ray {arguments.ray} it is auto, cpu or cuda")
+    here = pick_device("auto")
+    there = cluster_device(arguments.ray) if arguments.device == "auto" else torch.device(arguments.device)
+    if here.type != there.type and arguments.precision == "auto":
+        raise ValueError(
+            f"--ray {arguments.ray} computes on {there.type}, this process on {here.type}, which does not know "
+            "what is fast: --precision is to be bf16 or fp32"
+        )
+    return here, there
+
+
+def plan_work(arguments: argparse.Namespace, folder: Folder, snapshot: Snapshot, bf16: bool) -> tuple[Work, Reading]:
     """What is to be made, from the options, and how the label maps' ids are read.
 
     Looks at all label maps where the plan depends on what they hold.
     """
     place, sources = choose_label_maps(
-        arguments.labels, arguments.split, arguments.layout, arguments.generator, arguments.allow_split
+        arguments.labels,
+        arguments.split,
+        arguments.layout,
+        arguments.generator,
+        arguments.allow_split,
+        objects=snapshot.instances or arguments.perturb is not None,
     )
     reading = choose_reading(arguments.label_space, place, sources, arguments.generator, snapshot.space)
     sources = sources[: arguments.max_maps]
@@ -97,7 +121,7 @@ def plan_work(
     settings = Settings(
         image_format=arguments.format,
         quality=95 if arguments.quality is None and arguments.format != "png" else arguments.quality,
-        bf16=use_bf16(device, arguments.precision),
+        bf16=bf16,
         raw_to_id=reading.space.raw_to_id,
     )
     found, budget = None, arguments.budget
@@ -153,10 +177,10 @@ def preview(file: Path, work: Work, snapshot: Snapshot, device: torch.device) ->
     sources = spread(work.plan.sources, PREVIEW_MAPS)
     counts = [PREVIEW_SAMPLES] * len(sources)
     plan = Plan(sources, counts, shard_size=sum(counts), seed=work.plan.seed, variants=PREVIEW_SAMPLES)
-    with ThreadPoolExecutor(work.threads) as pool:
-        factory = dataclasses.replace(work, plan=plan).factory(snapshot, device, pool)
+    with thread_pool(work.threads) as pool:
+        factory = dataclasses.replace(work, plan=plan).factory(snapshot, device, pool, work.perturbation(snapshot))
         samples, perturbed = factory.make([0]), work.recipe is not None
-        rows = preview_sheet(samples, snapshot.space, sources, factory.read, perturbed=perturbed)
+        rows = preview_sheet(samples, snapshot.space, sources, factory.reader, perturbed=perturbed)
     if not rows:
         raise ValueError(f"none of {len(sources)} label maps could be used, such as {sources[0].place}")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -168,23 +192,27 @@ def estimate(
     work: Work,
     snapshot: Snapshot,
     device: torch.device,
+    perturbation: Perturbation | None,
     part: Part,
     *,
     missing: set[int],
     folder: Folder,
-    workers: int,
+    alone: bool,
 ) -> None:
     """Make some images to see how long the part's missing shards take, and how much room all missing ones.
+
+    Args:
+        alone: others will do a part of that work.
 
     Raises:
         ValueError: there is not so much room.
     """
-    plan, here = work.plan, missing & set(part.shards(work.plan))
-    images = sum(plan.samples_of(shard) for shard in here)
+    plan, mine = work.plan, missing & set(part.shards(work.plan))
+    images = sum(plan.samples_of(shard) for shard in mine)
     samples, start = [], time.perf_counter()
-    with ThreadPoolExecutor(work.threads) as pool:
-        factory = work.factory(snapshot, device, pool)
-        for sample in factory.make(sorted(here)):
+    with thread_pool(work.threads) as pool:
+        factory = work.factory(snapshot, device, pool, perturbation)
+        for sample in factory.make(sorted(mine)):
             samples.append(sample)
             now = time.perf_counter()
             if len(samples) == work.batch_size:
@@ -199,8 +227,8 @@ def estimate(
     if not made:
         return  # bad label maps; the rest may be better
     room = sum(plan.samples_of(shard) for shard in missing) * sum(made) / len(made)
-    alone = " of one process alone" if workers > 1 else f" for part {part.index}" if part.count > 1 else ""
-    taken = f"{duration(images * seconds)}{alone}, and {size(room)}{' of all parts' if part.count > 1 else ''}"
+    whose = f" of one process alone, on {device}" if alone else f" for part {part.index}" if part.count > 1 else ""
+    taken = f"{duration(images * seconds)}{whose}, and {size(room)}{' of all parts' if part.count > 1 else ''}"
     print(f"      about {taken}, by {len(samples)} images that were made now")
     if is_local(folder):
         place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())

@@ -3,7 +3,6 @@
 import io
 import reprlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -13,6 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from augment.factory import BAD_LABEL, Factory, PreparedMap, Settings
+from augment.ordered_map import thread_pool
 from augment.perturb.scene import Scene
 from augment.plan import Plan
 from augment.record import Record
@@ -97,7 +97,7 @@ def resynthesize(
     result, factory = Resynthesis(), None
     shards = committed_shards(folder)
     with (
-        ThreadPoolExecutor(threads) as pool,
+        thread_pool(threads) as pool,
         tqdm(total=len(shards), desc="resynthesis", unit="shard", disable=None if progress else True) as bar,
     ):
         for shard in shards:
@@ -182,7 +182,7 @@ def fill(factory: Factory, folder: Folder, outline: PreparedMap, good: dict[str,
         label_map = read_label_map(read_member(folder, row, "seg.png"), factory.snapshot.space, source=row["key"])
     except ValueError as error:
         return PreparedMap(outline.records, error=str(error))
-    return factory.vary(outline.records, Scene(label_map), outline.records[0].variant)
+    return factory.vary(outline.records, Scene(label_map))
 
 
 def compare(result: Resynthesis, folder: Folder, row: dict, content: bytes, tolerance: float) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from augment.ordered_map import ordered_map
+from augment.ordered_map import ordered_map, thread_pool
 from augment.shards import OK, differences, shard_file
 from augment.storage import Folder, local_file
 from augment.verify.across import SHOWN
@@ -119,7 +119,7 @@ class ShardCheck:
         """
         if not self.there["tar"]:
             return
-        with local_file(shard_file(self.folder, self.shard, "tar")) as tar, ThreadPoolExecutor(threads) as pool:
+        with local_file(shard_file(self.folder, self.shard, "tar")) as tar, thread_pool(threads) as pool:
             if self.stats is not None and tar.stat().st_size != self.stats["bytes"]:
                 sizes = f"{tar.stat().st_size:,} bytes; {self.name('stats.json')} says {self.stats['bytes']:,}"
                 self.add("size", f"{self.name('tar')} has {sizes}")
