@@ -36,11 +36,9 @@ def load_config(
             if "data_root" in part:
                 part.data_root = str(data_root)
     if shards is not None:
-        synthetic = [part for part in parts if "shards" in part]
+        synthetic = [part for part in (*parts, *hooks_of_shards(cfg)) if "shards" in part]
         if not synthetic:
-            raise ValueError(
-                f"--shards {shards}: {file.name} has no data set of shards; use its `_mixed` or `_synthetic` sibling"
-            )
+            raise ValueError(f"--shards {shards}: {file.name} reads none; use its `_mixed` or `_synthetic` sibling")
         for part in synthetic:
             part.shards = str(shards)
     if options:
@@ -81,6 +79,11 @@ def datasets_of(cfg: Config, loader: str) -> Iterator[ConfigDict]:
             yield dataset
 
 
+def hooks_of_shards(cfg: Config) -> list[ConfigDict]:
+    """Those that put shards into the training (`MixSynthetic`)."""
+    return [hook for hook in cfg.get("custom_hooks") or [] if "shards" in hook]
+
+
 def check_data(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> None:
     """See that the data is there and means what the config says; sets `img_suffix` where the images are PNGs.
 
@@ -93,6 +96,9 @@ def check_data(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> None:
                 _check_shards(dataset)
             elif dataset.type == "BaseSegDataset":
                 _check_folders(dataset)
+    for hook in hooks_of_shards(cfg) if "train_dataloader" in loaders else []:
+        real = next(datasets_of(cfg, "train_dataloader"))
+        _check_shards(ConfigDict(shards=hook.shards, **{key: real[key] for key in ("metainfo",) if key in real}))
 
 
 def _check_shards(dataset: ConfigDict) -> None:

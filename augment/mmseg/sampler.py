@@ -1,73 +1,75 @@
-"""How often a training batch looks at which part of a mixed data set."""
+"""Which samples are in which batch of a training on real and synthetic data: a function of seed and iteration alone."""
 
-from collections.abc import Iterator, Sequence
-from itertools import accumulate, islice
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
-from mmengine.dist import get_dist_info, sync_random_seed
-from mmengine.registry import DATA_SAMPLERS
-from torch.utils.data import ConcatDataset, Sampler
+from jaxtyping import Int64
+from torch.utils.data import Sampler
 
-BLOCK = 840  # draws that keep the ratios among themselves; divisible by 1 to 8, so that small ratios are exact
+from augment.mmseg.share import Share
 
 
-@DATA_SAMPLERS.register_module()
-class RatioSampler(Sampler[int]):
-    """Endless indices into a `ConcatDataset` that draw its parts in given ratios, whatever their sizes.
+class MixedBatchSampler(Sampler[list[int]]):
+    """Endless batches of indices into [real, synthetic], with a given share of synthetic ones.
 
-    Of each `BLOCK` draws, every part has its share, in random order; within a part, every sample comes once per
-    pass. The sequence is a function of (seed, sizes, ratios) alone; of W ranks, rank r takes every W-th draw.
+    Every batch of every rank holds its share, up to rounding, which evens out: all batches until any moment hold
+    together what the shares add up to, rounded once. Each part is gone through in passes, in an order of its own for
+    each pass. In a batch, the real samples come first.
 
     Args:
-        dataset: the parts, such as [real, synthetic].
-        ratios: how often each part is drawn, relative to the others; a part of ratio 0 is left out.
-        seed: the same on all ranks; None agrees on a random one.
+        sizes: samples of the real and of the synthetic part.
+        batch_size: of each rank.
+        seed: the same on all ranks.
+        rank, world_size: of the process, and how many there are.
+
+    Attributes:
+        start: iteration at which the next iterator begins; no batch before it is looked at.
+
+    Raises:
+        ValueError: samples of a part are asked for that is empty.
     """
 
-    def __init__(self, dataset: ConcatDataset, ratios: Sequence[int | float], seed: int | None = None) -> None:
-        self.sizes = [len(part) for part in dataset.datasets]
-        if len(ratios) != len(self.sizes):
-            raise ValueError(f"ratios {list(ratios)} for {len(self.sizes)} parts of the data set")
-        if min(ratios) < 0 or sum(ratios) <= 0:
-            raise ValueError(f"ratios must be positive, or 0 for a part to leave out: {list(ratios)}")
-        if any(ratio > 0 and size == 0 for ratio, size in zip(ratios, self.sizes, strict=True)):
-            raise ValueError(f"ratios {list(ratios)} draw from an empty part; the parts hold {self.sizes} samples")
-        self.ratios = list(ratios)
-        self.seed = sync_random_seed() if seed is None else seed
-        self.rank, self.world_size = get_dist_info()
+    def __init__(
+        self, sizes: tuple[int, int], share: Share, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        lowest = share.start if share.schedule == "constant" else min(share.start, share.end)
+        for size, most, name in ((sizes[0], 1 - lowest, "real"), (sizes[1], share.highest, "synthetic")):
+            if most > 0 and not size:
+                raise ValueError(f"up to {most:.0%} of the samples are to be {name}, and there are none")
+        self.sizes, self.share, self.batch_size = sizes, share, batch_size
+        self.seed, self.rank, self.world_size = seed, rank, world_size
         self.start = 0
+        self.sampler = None  # at which mmengine looks in a batch sampler
+        self._order = lru_cache(maxsize=4)(self._order_of_pass)
 
-    def __iter__(self) -> Iterator[int]:
-        mine = islice(self._draws(), self.rank, None, self.world_size)
-        return islice(mine, self.start, None)
+    def __iter__(self) -> Iterator[list[int]]:
+        iteration = self.start
+        while True:
+            yield self.batch(iteration)
+            iteration += 1
 
     def __len__(self) -> int:
-        """Samples in all parts; the draws have no end."""
-        return sum(self.sizes)
+        """Batches of a pass over as many samples as there are; the batches have no end."""
+        return -(-sum(self.sizes) // (self.batch_size * self.world_size))
 
-    def skip(self, num_samples: int) -> None:
-        """Start the next iteration after this rank's first `num_samples` draws (mmengine calls it to resume)."""
-        self.start = num_samples
+    def batch(self, iteration: int) -> list[int]:
+        """This rank's, of one iteration."""
+        before, after = self._synthetic_before(iteration, self.rank), self._synthetic_before(iteration, self.rank + 1)
+        drawn = self.batch_size * (iteration * self.world_size + self.rank)  # before this batch, of both parts
+        real = range(drawn - before, drawn + self.batch_size - after)
+        return [self._draw(0, n) for n in real] + [self.sizes[0] + self._draw(1, n) for n in range(before, after)]
 
-    def _draws(self) -> Iterator[int]:
-        rng = np.random.default_rng([self.seed, len(self.sizes)])
-        parts = [self._passes(part) for part in range(len(self.sizes))]
-        order = np.repeat(np.arange(len(parts)), _shares(self.ratios))
-        while True:
-            for part in rng.permutation(order).tolist():
-                yield next(parts[part])
+    def _synthetic_before(self, iteration: int, rank: int) -> int:
+        """Synthetic samples in all batches before that of a rank."""
+        batches = self.share.before(iteration) * self.world_size + self.share.at(iteration) * rank
+        return int(batches * self.batch_size + Fraction(1, 2))
 
-    def _passes(self, part: int) -> Iterator[int]:
-        rng = np.random.default_rng([self.seed, part])
-        offset = [0, *accumulate(self.sizes)][part]
-        while True:
-            yield from (offset + rng.permutation(self.sizes[part])).tolist()
+    def _draw(self, part: int, number: int) -> int:
+        """The sample that is drawn from a part after `number` others."""
+        number_of_pass, place = divmod(number, self.sizes[part])
+        return int(self._order(part, number_of_pass)[place])
 
-
-def _shares(ratios: Sequence[int | float]) -> list[int]:
-    """Draws of each part in a block; they sum to `BLOCK`, and what rounding leaves over goes to the largest rests."""
-    exact = np.array(ratios, float) / sum(ratios) * BLOCK
-    shares = np.floor(exact).astype(int)
-    rest = exact - shares
-    shares[np.argsort(-rest, kind="stable")[: BLOCK - shares.sum()]] += 1
-    return shares.tolist()
+    def _order_of_pass(self, part: int, number_of_pass: int) -> Int64[np.ndarray, " n"]:
+        return np.random.default_rng([self.seed, part, number_of_pass]).permutation(self.sizes[part])

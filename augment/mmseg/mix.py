@@ -1,0 +1,144 @@
+"""Synthetic samples in the training of any mmseg config: one hook, and the config's own data, model and schedule stay.
+
+custom_hooks = [dict(type="augment.mmseg.mix.MixSynthetic", shards="runs/shards", share=0.5)]
+"""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import ConcatDataset
+from mmengine.dist import get_dist_info
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import IterBasedTrainLoop, Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from augment.mmseg.config import datasets_of
+from augment.mmseg.packages import bare_name
+from augment.mmseg.sampler import MixedBatchSampler
+from augment.mmseg.shard_dataset import ShardSegDataset
+from augment.mmseg.share import Share
+from augment.mmseg.tar_backend import PREFIX
+
+KEPT = ("num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn", "prefetch_factor", "persistent_workers")
+KEPT += ("multiprocessing_context",)  # of the loader that is replaced
+
+
+@HOOKS.register_module()
+class MixSynthetic(Hook):
+    """Puts shards beside the training data, with a share of each batch.
+
+    What is resumed goes on with the very next batch, at once: none is looked at again. Validation and test stay real.
+
+    Args:
+        shards: the folder that holds `shards.json`.
+        share, schedule, end, until: of the synthetic samples, as of `Share`.
+        loss_weight: of their pixels in the losses of all heads; those of real ones count 1.
+    """
+
+    priority = "VERY_HIGH"  # the data is there before others look at it
+
+    def __init__(
+        self,
+        shards: str,
+        share: float | int = 0.5,
+        schedule: str = "constant",
+        end: float | int = 0,
+        until: int | None = None,
+        loss_weight: float | int = 1,
+    ) -> None:
+        if not loss_weight > 0:
+            raise ValueError(f"loss_weight is more than 0, not {loss_weight}; share=0 leaves synthetic samples out")
+        self.shards, self.loss_weight = shards, loss_weight
+        self.share = Share(share, schedule, end, until)
+        self.weights: torch.Tensor | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Put the mixed data in place of the real data, and weights where the losses are."""
+        loop = runner._train_loop  # not built by a validation or a test
+        if not isinstance(loop, IterBasedTrainLoop):
+            if hasattr(loop, "dataloader"):
+                raise ValueError(f"{type(loop).__name__} counts epochs, MixSynthetic iterations: IterBasedTrainLoop")
+            return
+        loop.dataloader = self.mixed(loop.dataloader, runner.cfg, runner.seed)
+        if self.loss_weight != 1:
+            self.weigh(runner.model)
+
+    def before_train(self, runner: Runner) -> None:
+        """A run that is resumed knows by now where it was."""
+        loop, first = runner.train_loop, runner.iter
+        loop.dataloader.batch_sampler.start = first
+        skipped = 0 if getattr(loop, "fast_forward_on_resume", False) else first
+        loop.dataloader_iterator = Forwarded(loop.dataloader, skipped)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        if self.loss_weight != 1:
+            synthetic = [sample.img_path.startswith(f"{PREFIX}://") for sample in data_batch["data_samples"]]
+            self.weights = torch.tensor([self.loss_weight if made else 1.0 for made in synthetic])
+
+    def mixed(self, loader: DataLoader, cfg: Config, seed: int) -> DataLoader:
+        """A loader of the same kind, over both."""
+        real = loader.dataset
+        pipeline = synthetic_pipeline(next(datasets_of(cfg, "train_dataloader")).pipeline)
+        synthetic = ShardSegDataset(self.shards, metainfo=real.metainfo, pipeline=pipeline)
+        rank, world_size = get_dist_info()
+        sizes, ranks = (len(real), len(synthetic)), {"rank": rank, "world_size": world_size}
+        sampler = MixedBatchSampler(sizes, self.share, loader.batch_size, seed=seed, **ranks)
+        kept = {name: getattr(loader, name) for name in KEPT}
+        return DataLoader(ConcatDataset([real, synthetic]), batch_sampler=sampler, **kept)
+
+    def weigh(self, model: nn.Module) -> None:
+        """Give every loss of a head the weight of each sample's pixels."""
+        losses = [loss for module in model.modules() for loss in losses_of(module)]
+        if not losses:
+            raise ValueError("loss_weight: no head of this model has a loss_decode, whose pixels could be weighed")
+        for loss in losses:
+            loss.register_forward_pre_hook(self.with_weights, with_kwargs=True)
+
+    def with_weights(self, loss: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        """`seg_logit, seg_label` of a head's call and its keywords, among them the pixels' `weight` or None."""
+        label = args[1]  # (N, H, W)
+        weight = self.weights.to(label.device).view(-1, 1, 1).expand(label.shape)
+        given = kwargs.get("weight")
+        return args, {**kwargs, "weight": weight if given is None else given * weight}
+
+
+class Forwarded(Iterator):
+    """The batches of a loader for a loop that goes on, which skips the first ones, or is given None for them."""
+
+    def __init__(self, dataloader: DataLoader, skipped: int) -> None:
+        self.dataloader, self.skipped = dataloader, skipped
+        self.batches: Iterator | None = None
+
+    def __next__(self) -> Any:
+        if self.skipped:  # mmengine 0.10.7 and earlier
+            self.skipped -= 1
+            return None
+        if self.batches is None:
+            self.batches = iter(self.dataloader)
+        return next(self.batches)
+
+    def skip_iter(self, count: int) -> None:
+        """The maintained mmengine's."""
+        self.skipped -= count
+
+
+def synthetic_pipeline(pipeline: list[dict]) -> list[dict]:
+    """That of the real images, for label maps whose ids are shifted already."""
+    steps = deepcopy(list(pipeline))
+    for step in steps:
+        if bare_name(step["type"]) == "LoadAnnotations":
+            step.pop("reduce_zero_label", None)
+    return steps
+
+
+def losses_of(module: nn.Module) -> list[nn.Module]:
+    """Of a head: one, or several that are summed."""
+    found = getattr(module, "loss_decode", None)
+    if found is None:
+        return []
+    return list(found) if isinstance(found, nn.ModuleList) else [found]
