@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from mmseg.datasets import BaseSegDataset
 from mmseg.utils import register_all_modules
 from mmseg_data import write_data_set, write_shards
+from torch.utils.data import DataLoader
 
 from augment.mmseg.checkpoint import save_plain_checkpoints
 from augment.mmseg.config import load_config
@@ -43,7 +44,7 @@ class Watch(Hook):
         self.batches.append([sample.img_path.rpartition("/")[2] for sample in data_batch["data_samples"]])
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        self.losses.append(float(outputs["loss"]))
+        self.losses.append(outputs["loss"].item())
 
     def synthetic(self) -> list[int]:
         return [sum("tar#" in name for name in batch) for batch in self.batches]
@@ -116,9 +117,9 @@ def test_label_maps_of_shards_are_not_shifted_again():
 
 
 def test_an_older_loop_that_asks_for_what_it_skips_gets_nothing():
-    forwarded = Forwarded(range(10, 14), 2)
+    forwarded = Forwarded(DataLoader(range(10, 14), batch_size=None), 2)
     assert [next(forwarded) for _ in range(4)] == [None, None, 10, 11]
-    told = Forwarded(range(10, 14), 2)
+    told = Forwarded(DataLoader(range(10, 14), batch_size=None), 2)
     told.skip_iter(2)
     assert next(told) == 10
 

@@ -64,6 +64,8 @@ class MixSynthetic(Hook):
             if hasattr(loop, "dataloader"):
                 raise ValueError(f"{type(loop).__name__} counts epochs, MixSynthetic iterations: IterBasedTrainLoop")
             return
+        if isinstance(loop.dataloader.batch_sampler, MixedBatchSampler):
+            return  # this is the test after the training
         loop.dataloader = self.mixed(loop.dataloader, runner.cfg, runner.seed)
         if self.loss_weight != 1:
             self.weigh(runner.model)
