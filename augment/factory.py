@@ -8,12 +8,11 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from itertools import chain, groupby
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from augment.ordered_map import in_background, ordered_map
+from augment.painter import Painter
 from augment.perturb.pipeline import Perturbation
 from augment.perturb.scene import Scene
 from augment.plan import Plan
@@ -29,16 +29,13 @@ from augment.record import Record
 from augment.shards import OK, Sample
 from augment.sources import check_lasting
 from augment.survey import Reader
-from dpsims.inference import inference_graph
 from dpsims.instances import centre_offsets
 from dpsims.labels import IGNORE_INDEX, encode_label_png
-from dpsims.sample import Snapshot, noise, to_uint8
+from dpsims.sample import Snapshot, to_uint8
 
 IMAGE_FORMATS = {"jpg": "JPEG", "webp": "WEBP", "png": "PNG"}
 BAD_LABEL, BAD_IMAGE = "bad_label", "bad_image"
 VERSIONS = {"dpsims-augment": version("dpsims-augment"), "torch": str(torch.__version__)}
-
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -143,7 +140,7 @@ class Factory:
         self.device, self.batch_size, self.pool = device, batch_size, pool
         self.reader = reader_of(snapshot, settings, perturbed=perturbation is not None)
         self.perturbation = perturbation
-        self.generator = inference_graph(snapshot.generator, bf16=settings.bf16)
+        self.painter = Painter(snapshot, device, bf16=settings.bf16)
 
     def make(self, shards: Iterable[int]) -> Iterator[Sample]:
         """The shards' samples, in the order of their records; the next shard is begun while the last one is used."""
@@ -232,28 +229,18 @@ class Factory:
         if not good:
             yield Batch(maps, None, None, None)
             return
-        inputs = [torch.from_numpy(np.stack([source.label_map for source in good])).long()]  # (M, H, W)
-        if self.snapshot.instances:
-            inputs.append(torch.from_numpy(np.stack([source.offsets for source in good])))  # (M, 2, H, W)
-        conditioning = self.run(self.generator.encode, *inputs)
+        conditioning = self.painter.encode([it.label_map for it in good], [it.offsets for it in good])
         seeds = [record.seed for source in good for record in source.records]
         if len(seeds) <= self.batch_size:
             counts = [len(source.records) for source in good]
-            yield self.fetch(maps, self.decode(conditioning, counts, seeds))
+            yield self.fetch(maps, self.painter.decode(conditioning, counts, seeds))
             return
         assert len(maps) == 1
         for start in range(0, len(seeds), self.batch_size):
             told = good[0].counts if start == 0 else Counter()
             part = replace(good[0], records=good[0].records[start : start + self.batch_size], counts=told)
-            yield self.fetch([part], self.decode(conditioning, [len(part.records)], [r.seed for r in part.records]))
-
-    def decode(self, conditioning: object, counts: list[int], seeds: list[int]) -> Float[Tensor, "n 3 h w"]:
-        """Images of label maps, `counts` samples of each."""
-        z = noise(seeds, self.snapshot.z_dim)
-        if len(set(counts)) == 1:
-            return self.run(lambda z: self.generator.decode(conditioning, z), z)
-        index = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-        return self.run(lambda z, index: self.generator.decode(conditioning, z, index), z, index)
+            images = self.painter.decode(conditioning, [len(part.records)], [record.seed for record in part.records])
+            yield self.fetch([part], images)
 
     def fetch(self, maps: list[PreparedMap], images: Float[Tensor, "n 3 h w"]) -> Batch:
         """Start bringing images to the host."""
@@ -265,10 +252,6 @@ class Factory:
         done = torch.cuda.Event()
         done.record(torch.cuda.current_stream(self.device))  # else of the thread's device, which may be another
         return Batch(maps, pixels, finite, done)
-
-    def run(self, stage: Callable[..., R], *inputs: Tensor) -> R:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
-            return stage(*(x.to(self.device, non_blocking=True) for x in inputs))
 
     def encode(self, made: MadeImage) -> Sample:
         """The sample's files as bytes."""

@@ -47,10 +47,12 @@ def space_of(config: Path) -> LabelSpace:
     return LabelSpace(metainfo["classes"], tuple(tuple(colour) for colour in metainfo["palette"]))
 
 
-def test_there_are_all_ten():
+def test_there_are_all_of_them():
     names = {f"{m}_{d}_{k}.py" for m in ("efficientnet_lite0_fpn", "segformer_b0") for d in ("camvid", "streets")
              for k in ("real", "mixed")}  # fmt: skip
-    names |= {f"efficientnet_lite0_fpn_{d}_synthetic.py" for d in ("camvid", "streets")}
+    light = "efficientnet_lite0_fpn"
+    names |= {f"{light}_{d}_{k}.py" for d in ("camvid", "streets") for k in ("synthetic", "on_the_fly")}
+    names |= {"segformer_b0_camvid_on_the_fly.py"}
     assert {file.name for file in CONFIGS} == names
 
 
@@ -70,7 +72,7 @@ def test_config_builds(file, data):
     assert channels == 3 and height <= 96 and width <= 128  # padded to the crop's size in the batch
     if kind == "mixed":
         loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
-        mixed = HOOKS.build(cfg.custom_hooks[0]).mixed(loader, cfg, seed=0)
+        mixed = HOOKS.build(cfg.custom_hooks[0]).mixed(loader, cfg, seed=0, device=torch.device("cpu"))
         assert len(mixed.dataset) == 6 + 4 and len(next(iter(mixed))["inputs"]) == 8
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         assert len(DATASETS.build(loader.dataset)) == 2

@@ -132,7 +132,7 @@ def test_hostile_checkpoint_is_refused(way, data, tmp_path, main, capsys):
     ("arguments", "message"),
     [
         ([LIGHT_REAL, "--data-root", "nowhere"], "no such folder: nowhere/train/images"),
-        ([LIGHT_REAL, "--shards", "somewhere"], "reads none"),
+        ([LIGHT_REAL, "--shards", "somewhere"], "has no use for it; use its `_mixed` or `_synthetic` sibling"),
         ([LIGHT_MIXED, "--data-root", "DATA", "--shards", "nowhere"], "nowhere"),
         ([LIGHT_REAL.with_name("nothing.py")], "no such config"),
         ([LIGHT_REAL, "--data-root", "DATA", "--test-only", "nothing.pth"], "nothing.pth"),

@@ -3,6 +3,8 @@
     python tools/train_segmenter.py configs/segmenters/segformer_b0_camvid_real.py --data-root data/camvid --test
     python tools/train_segmenter.py configs/segmenters/segformer_b0_camvid_mixed.py --data-root data/camvid \\
         --shards runs/camvid/shards --test
+    python tools/train_segmenter.py configs/segmenters/segformer_b0_camvid_on_the_fly.py --data-root data/camvid \\
+        --generator runs/camvid/gan --test
 
 The configs read SEG_ITERS, SEG_HEIGHT, SEG_WIDTH and SEG_BATCH from the environment. Several GPUs:
 
@@ -24,6 +26,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("config", type=Path, help="an mmengine config, such as those in configs/segmenters")
     parser.add_argument("--data-root", type=Path, help="root of the real data, in the generic layout; for all splits")
     parser.add_argument("--shards", type=Path, help="folder of synthetic shards, for a _mixed or _synthetic config")
+    parser.add_argument("--generator", type=Path, help="run folder or snapshot of the GAN, for an _on_the_fly config")
     parser.add_argument("--work-dir", type=Path, help="output folder (default: runs/segmenters/CONFIG)")
     parser.add_argument("--resume", action="store_true", help="go on from the latest checkpoint in the work dir")
     parser.add_argument("--seed", type=int, help="seed of weights, order and augmentation (default: the config's)")
@@ -56,7 +59,11 @@ def build_config(args: argparse.Namespace) -> "Config":
     if args.amp and not cuda:
         raise ValueError("--amp needs a CUDA device, and torch finds none; leave it out on a CPU")
     cfg = load_config(
-        args.config, data_root=args.data_root, shards=args.shards, options=parse_options(args.cfg_options)
+        args.config,
+        data_root=args.data_root,
+        shards=args.shards,
+        generator=args.generator,
+        options=parse_options(args.cfg_options),
     )
     cfg.work_dir = str(args.work_dir)
     cfg.launcher = args.launcher

@@ -8,22 +8,29 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict, DictAction
 
 from augment.mmseg.shard_dataset import check_classes, check_unshifted, index_shards, read_label_space
+from augment.order import read_recipe
 from dpsims.labels import load_label_space
+from dpsims.sample import load_generator
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
 def load_config(
-    file: Path | str, *, data_root: Path | None = None, shards: Path | None = None, options: dict | None = None
+    file: Path | str,
+    *,
+    data_root: Path | None = None,
+    shards: Path | None = None,
+    generator: Path | None = None,
+    options: dict | None = None,
 ) -> Config:
-    """A config with every data set's root and shards replaced where given, then mmengine's `--cfg-options`.
+    """A config with every data set's root, shards and generator replaced where given, then mmengine's `--cfg-options`.
 
     Args:
         file: a path, or `mmseg::PATH` for one of the configs that come with mmseg.
 
     Raises:
-        ValueError: no such config, or `shards` for a config that reads none.
+        ValueError: no such config, or `shards` or a `generator` for a config that has no use for it.
     """
     file = find_config(str(file))
     if not file.is_file():
@@ -35,12 +42,13 @@ def load_config(
         for part in parts:
             if "data_root" in part:
                 part.data_root = str(data_root)
-    if shards is not None:
-        synthetic = [part for part in (*parts, *hooks_of_shards(cfg)) if "shards" in part]
-        if not synthetic:
-            raise ValueError(f"--shards {shards}: {file.name} reads none; use its `_mixed` or `_synthetic` sibling")
-        for part in synthetic:
-            part.shards = str(shards)
+    given = {"shards": (shards, "`_mixed` or `_synthetic`"), "generator": (generator, "`_on_the_fly`")}
+    for name, (place, siblings) in given.items():
+        users = [part for part in (*parts, *synthetic_hooks(cfg)) if name in part]
+        if place is not None and not users:
+            raise ValueError(f"--{name} {place}: {file.name} has no use for it; use its {siblings} sibling")
+        for part in users if place is not None else []:
+            part[name] = str(place)
     if options:
         cfg.merge_from_dict(options)
     return cfg
@@ -79,16 +87,16 @@ def datasets_of(cfg: Config, loader: str) -> Iterator[ConfigDict]:
             yield dataset
 
 
-def hooks_of_shards(cfg: Config) -> list[ConfigDict]:
-    """Those that put shards into the training (`MixSynthetic`)."""
-    return [hook for hook in cfg.get("custom_hooks") or [] if "shards" in hook]
+def synthetic_hooks(cfg: Config) -> list[ConfigDict]:
+    """Those that put synthetic samples into the training (`MixSynthetic`, `PaintSynthetic`)."""
+    return [hook for hook in cfg.get("custom_hooks") or [] if "shards" in hook or "generator" in hook]
 
 
 def check_data(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> None:
     """See that the data is there and means what the config says; sets `img_suffix` where the images are PNGs.
 
     Raises:
-        ValueError: a missing folder, images without label maps, no committed shards, or other classes.
+        ValueError: a missing folder, images without label maps, no committed shards, no generator, or other classes.
     """
     for loader in loaders:
         for dataset in datasets_of(cfg, loader):
@@ -96,9 +104,13 @@ def check_data(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> None:
                 _check_shards(dataset)
             elif dataset.type == "BaseSegDataset":
                 _check_folders(dataset)
-    for hook in hooks_of_shards(cfg) if "train_dataloader" in loaders else []:
+    for hook in synthetic_hooks(cfg) if "train_dataloader" in loaders else []:
         real = next(datasets_of(cfg, "train_dataloader"))
-        _check_shards(ConfigDict(shards=hook.shards, **{key: real[key] for key in ("metainfo",) if key in real}))
+        classes = {key: real[key] for key in ("metainfo",) if key in real}
+        if "shards" in hook:
+            _check_shards(ConfigDict(shards=hook.shards, **classes))
+        else:
+            _check_generator(hook, **classes)
 
 
 def _check_shards(dataset: ConfigDict) -> None:
@@ -108,6 +120,14 @@ def _check_shards(dataset: ConfigDict) -> None:
         check_classes(space.classes, dataset.metainfo["classes"], f"the shards in {root}")
     check_unshifted(dataset.shards, dataset)
     index_shards(root)
+
+
+def _check_generator(hook: ConfigDict, metainfo: ConfigDict | None = None) -> None:
+    snapshot = load_generator(Path(hook.generator))
+    if metainfo is not None:
+        check_classes(snapshot.space.classes, metainfo["classes"], f"the images of {hook.generator}")
+    if hook.get("perturb"):
+        read_recipe(hook.perturb, snapshot.space)
 
 
 def _check_folders(dataset: ConfigDict) -> None:

@@ -3,19 +3,19 @@
 custom_hooks = [dict(type="augment.mmseg.mix.MixSynthetic", shards="runs/shards", share=0.5)]
 """
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dataset import ConcatDataset
 from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from augment.mmseg.config import datasets_of
 from augment.mmseg.packages import bare_name
@@ -26,25 +26,28 @@ from augment.mmseg.tar_backend import PREFIX
 
 KEPT = ("num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn", "prefetch_factor", "persistent_workers")
 KEPT += ("multiprocessing_context",)  # of the loader that is replaced
+PAINTED = "painted"
+SYNTHETIC = (f"{PREFIX}://", f"{PAINTED}://")  # how the names of synthetic images begin
 
 
-@HOOKS.register_module()
-class MixSynthetic(Hook):
-    """Puts shards beside the training data, with a share of each batch.
+class Mixing(Hook, ABC):
+    """Puts synthetic samples beside the training data, with a share of each batch.
 
     What is resumed goes on with the very next batch, at once: none is looked at again. Validation and test stay real.
 
     Args:
-        shards: the folder that holds `shards.json`.
         share, schedule, end, until: of the synthetic samples, as of `Share`.
         loss_weight: of their pixels in the losses of all heads; those of real ones count 1.
+
+    Attributes:
+        endless: the synthetic samples have no end (`MixedBatchSampler`).
     """
 
     priority = "VERY_HIGH"  # the data is there before others look at it
+    endless = False
 
     def __init__(
         self,
-        shards: str,
         share: float | int = 0.5,
         schedule: str = "constant",
         end: float | int = 0,
@@ -53,20 +56,30 @@ class MixSynthetic(Hook):
     ) -> None:
         if not loss_weight > 0:
             raise ValueError(f"loss_weight is more than 0, not {loss_weight}; share=0 leaves synthetic samples out")
-        self.shards, self.loss_weight = shards, loss_weight
+        self.loss_weight = loss_weight
         self.share = Share(share, schedule, end, until)
         self.weights: torch.Tensor | None = None
+
+    @abstractmethod
+    def synthetic_part(self, real: Dataset, pipeline: list[dict], device: torch.device) -> Dataset:
+        """The synthetic samples, to go through the steps that the real ones go through after loading."""
+
+    def finished(self, batches: Iterator) -> Iterator:
+        """The loader's batches as the model takes them."""
+        return batches
 
     def before_run(self, runner: Runner) -> None:
         """Put the mixed data in place of the real data, and weights where the losses are."""
         loop = runner._train_loop  # not built by a validation or a test
         if not isinstance(loop, IterBasedTrainLoop):
             if hasattr(loop, "dataloader"):
-                raise ValueError(f"{type(loop).__name__} counts epochs, MixSynthetic iterations: IterBasedTrainLoop")
+                counts = f"{type(loop).__name__} counts epochs, {type(self).__name__} iterations"
+                raise ValueError(f"{counts}: it takes IterBasedTrainLoop")
             return
         if isinstance(loop.dataloader.batch_sampler, MixedBatchSampler):
             return  # this is the test after the training
-        loop.dataloader = self.mixed(loop.dataloader, runner.cfg, runner.seed)
+        device = next(runner.model.parameters()).device
+        loop.dataloader = self.mixed(loop.dataloader, runner.cfg, seed=runner.seed, device=device)
         if self.loss_weight != 1:
             self.weigh(runner.model)
 
@@ -75,23 +88,22 @@ class MixSynthetic(Hook):
         loop, first = runner.train_loop, runner.iter
         loop.dataloader.batch_sampler.start = first
         skipped = 0 if getattr(loop, "fast_forward_on_resume", False) else first
-        loop.dataloader_iterator = Forwarded(loop.dataloader, skipped)
+        loop.dataloader_iterator = Forwarded(lambda: self.finished(iter(loop.dataloader)), skipped)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         if self.loss_weight != 1:
-            synthetic = [sample.img_path.startswith(f"{PREFIX}://") for sample in data_batch["data_samples"]]
+            synthetic = [sample.img_path.startswith(SYNTHETIC) for sample in data_batch["data_samples"]]
             self.weights = torch.tensor([self.loss_weight if made else 1.0 for made in synthetic])
 
-    def mixed(self, loader: DataLoader, cfg: Config, seed: int) -> DataLoader:
-        """A loader of the same kind, over both."""
+    def mixed(self, loader: DataLoader, cfg: Config, *, seed: int, device: torch.device) -> DataLoader:
+        """A loader of the same kind, over both; `device` is the model's."""
         real = loader.dataset
-        pipeline = synthetic_pipeline(next(datasets_of(cfg, "train_dataloader")).pipeline)
-        synthetic = ShardSegDataset(self.shards, metainfo=real.metainfo, pipeline=pipeline)
-        rank, world_size = get_dist_info()
-        sizes, ranks = (len(real), len(synthetic)), {"rank": rank, "world_size": world_size}
-        sampler = MixedBatchSampler(sizes, self.share, loader.batch_size, seed=seed, **ranks)
+        synthetic = self.synthetic_part(real, next(datasets_of(cfg, "train_dataloader")).pipeline, device)
+        sizes, (rank, world_size) = (len(real), len(synthetic)), get_dist_info()
+        process = {"rank": rank, "world_size": world_size, "endless": self.endless}
+        sampler = MixedBatchSampler(sizes, self.share, loader.batch_size, seed=seed, **process)
         kept = {name: getattr(loader, name) for name in KEPT}
-        return DataLoader(ConcatDataset([real, synthetic]), batch_sampler=sampler, **kept)
+        return DataLoader(RealAndSynthetic(real, synthetic), batch_sampler=sampler, **kept)
 
     def weigh(self, model: nn.Module) -> None:
         """Give every loss of a head the weight of each sample's pixels."""
@@ -109,11 +121,47 @@ class MixSynthetic(Hook):
         return args, {**kwargs, "weight": weight if given is None else given * weight}
 
 
-class Forwarded(Iterator):
-    """The batches of a loader for a loop that goes on, which skips the first ones, or is given None for them."""
+@HOOKS.register_module()
+class MixSynthetic(Mixing):
+    """Synthetic samples from shards.
 
-    def __init__(self, dataloader: DataLoader, skipped: int) -> None:
-        self.dataloader, self.skipped = dataloader, skipped
+    Args:
+        shards: the folder that holds `shards.json`.
+        **mixing: as of `Mixing`.
+    """
+
+    def __init__(self, shards: str, **mixing: object) -> None:
+        super().__init__(**mixing)
+        self.shards = shards
+
+    def synthetic_part(self, real: Dataset, pipeline: list[dict], device: torch.device) -> ShardSegDataset:
+        return ShardSegDataset(self.shards, metainfo=real.metainfo, pipeline=synthetic_pipeline(pipeline))
+
+
+class RealAndSynthetic(Dataset):
+    """Real samples, and after them synthetic ones, perhaps without end."""
+
+    def __init__(self, real: Dataset, synthetic: Dataset) -> None:
+        self.real, self.synthetic = real, synthetic
+        self.metainfo = real.metainfo  # at which mmengine looks
+
+    def __len__(self) -> int:
+        return len(self.real) + len(self.synthetic)
+
+    def __getitem__(self, index: int) -> dict:
+        first = len(self.real)
+        return self.real[index] if index < first else self.synthetic[index - first]
+
+
+class Forwarded(Iterator):
+    """Batches for a loop that goes on, which skips the first ones, or is given None for them.
+
+    Args:
+        start: makes the batches, when the first one is needed.
+    """
+
+    def __init__(self, start: Callable[[], Iterator], skipped: int) -> None:
+        self.start, self.skipped = start, skipped
         self.batches: Iterator | None = None
 
     def __next__(self) -> Any:
@@ -121,7 +169,7 @@ class Forwarded(Iterator):
             self.skipped -= 1
             return None
         if self.batches is None:
-            self.batches = iter(self.dataloader)
+            self.batches = self.start()
         return next(self.batches)
 
     def skip_iter(self, count: int) -> None:

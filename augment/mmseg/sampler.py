@@ -23,6 +23,7 @@ class MixedBatchSampler(Sampler[list[int]]):
         batch_size: of each rank.
         seed: the same on all ranks.
         rank, world_size: of the process, and how many there are.
+        endless: the synthetic part has no end: in the k-th pass its indices are k times its size and more.
 
     Attributes:
         start: iteration at which the next iterator begins; no batch before it is looked at.
@@ -32,14 +33,22 @@ class MixedBatchSampler(Sampler[list[int]]):
     """
 
     def __init__(
-        self, sizes: tuple[int, int], share: Share, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        sizes: tuple[int, int],
+        share: Share,
+        batch_size: int,
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        endless: bool = False,
     ) -> None:
         lowest = share.start if share.schedule == "constant" else min(share.start, share.end)
         for size, most, name in ((sizes[0], 1 - lowest, "real"), (sizes[1], share.highest, "synthetic")):
             if most > 0 and not size:
                 raise ValueError(f"up to {most:.0%} of the samples are to be {name}, and there are none")
         self.sizes, self.share, self.batch_size = sizes, share, batch_size
-        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.seed, self.rank, self.world_size, self.endless = seed, rank, world_size, endless
         self.start = 0
         self.sampler = None  # at which mmengine looks in a batch sampler
         self._order = lru_cache(maxsize=4)(self._order_of_pass)
@@ -69,7 +78,8 @@ class MixedBatchSampler(Sampler[list[int]]):
     def _draw(self, part: int, number: int) -> int:
         """The sample that is drawn from a part after `number` others."""
         number_of_pass, place = divmod(number, self.sizes[part])
-        return int(self._order(part, number_of_pass)[place])
+        first = number_of_pass * self.sizes[1] if part == 1 and self.endless else 0
+        return first + int(self._order(part, number_of_pass)[place])
 
     def _order_of_pass(self, part: int, number_of_pass: int) -> Int64[np.ndarray, " n"]:
         return np.random.default_rng([self.seed, part, number_of_pass]).permutation(self.sizes[part])

@@ -1,0 +1,8 @@
+"""The light segmenter on the demo's real images and on images painted for each batch; all else is as in the `_real` config.
+
+    python tools/train_segmenter.py configs/segmenters/efficientnet_lite0_fpn_streets_on_the_fly.py --generator RUN --test
+
+Under other tools, GENERATOR in the environment names the run of the GAN.
+"""
+
+_base_ = ["efficientnet_lite0_fpn_streets_real.py", "_base_/on_the_fly.py"]
