@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
+from mmseg.registry import DATASETS
 
 from augment.mmseg.shard_dataset import check_classes, check_unshifted, index_shards, read_label_space
 from augment.order import read_recipe
@@ -85,6 +86,13 @@ def datasets_of(cfg: Config, loader: str) -> Iterator[ConfigDict]:
             waiting.extend(inner)
         else:
             yield dataset
+
+
+def classes_of(cfg: Config) -> list[str]:
+    """The names of the classes that a config is trained for."""
+    dataset = next(datasets_of(cfg, "train_dataloader"))
+    metainfo = dataset.get("metainfo") or DATASETS.get(dataset.type).METAINFO
+    return list(metainfo["classes"])
 
 
 def synthetic_hooks(cfg: Config) -> list[ConfigDict]:

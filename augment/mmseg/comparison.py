@@ -1,0 +1,243 @@
+"""Arms against each other, on all labels and on few: which data, which configs, which commands, in which folders.
+
+OUT/settings.json                   what was asked for
+OUT/data/25                         the data set with a quarter of the labels (links)
+OUT/25/shards, OUT/25/filtered      the synthetic samples of its label maps, and a filter's verdict
+OUT/25/configs/ARM.py               what is trained for equal iterations; ARM-epochs.py for equal epochs
+OUT/25/segmenters/ARM-seedN         work dir of a training; segmenters-epochs/ARM-seedN likewise
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import yaml
+from mmengine.config import Config
+
+from augment.mmseg.arms import ON_THE_FLY, REAL, SYNTHETIC, Arm, Mix, arm_config, epochs_as_real
+from augment.mmseg.config import check_data, classes_of, load_config
+from augment.mmseg.shard_dataset import check_classes
+from augment.mmseg.train_on_synthetic import check_settings, keep_settings
+from augment.shards import MANIFEST
+from augment.stages import Stage, short
+from augment.storage import write_text
+from augment.subset import link_subset
+from dpsims.layouts import find_labels
+from dpsims.run_folder import run_of
+from dpsims.sample import load_generator
+
+ITERATIONS, EPOCHS = BUDGETS = ("iterations", "epochs")  # of real data: what is equal in all arms
+FOLDERS = {ITERATIONS: "segmenters", EPOCHS: "segmenters-epochs"}
+FILTER_RESULT = "filter.json"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A fraction of the labels.
+
+    Attributes:
+        data: the data set that has no others.
+        images: how many of them.
+        generator: run folder or snapshot; None if no arm needs one.
+        generator_sha256: of its weights.
+        generator_images: how many labelled images it was trained on; None where nothing tells.
+    """
+
+    fraction: float
+    data: Path
+    images: int
+    generator: Path | None = None
+    generator_sha256: str | None = None
+    generator_images: int | None = None
+
+    @property
+    def name(self) -> str:
+        """In percent, as its folder is called."""
+        return f"{100 * self.fraction:g}"
+
+    def describe(self) -> dict:
+        known = ("fraction", "images", "generator_sha256", "generator_images")
+        return {"name": self.name, **{key: getattr(self, key) for key in known}}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared, and how.
+
+    Attributes:
+        config: file of the segmenter on real images.
+        iterations: of the real arm.
+        budgets: of `BUDGETS`.
+        synthesis, filtering: more options of tools/synthesize.py and tools/filter.py, as typed.
+        perturb: of the label maps, in all synthetic arms.
+    """
+
+    config: Path
+    out: Path
+    parts: list[Part]
+    arms: list[Arm]
+    mix: Mix
+    seeds: list[int]
+    iterations: int
+    budgets: list[str]
+    synthesis: list[str]
+    filtering: list[str]
+    perturb: str | None
+
+    def prepare(self) -> list[Stage]:
+        """Write the settings and the configs; returns all that is to be run.
+
+        Raises:
+            ValueError: `out` holds a comparison of other settings, or data that do not fit; nothing was written.
+        """
+        reals = [load_config(self.config, data_root=part.data) for part in self.parts]
+        for real, part in zip(reals, self.parts, strict=True):
+            check_data(real)
+            if part.generator is not None:
+                made = load_generator(part.generator).space.classes
+                check_classes(made, classes_of(real), f"the images of {part.generator}")
+        decisive = {"config": str(self.config.resolve()), "iterations": self.iterations, **asdict(self.mix)}
+        decisive |= {"synthesis": self.synthesis, "filtering": self.filtering, "perturb": self.perturb}
+        check_settings(self.out, decisive)
+        for part in self.parts:
+            check_settings(self.out / part.name, part.describe())
+
+        self.out.mkdir(parents=True, exist_ok=True)
+        asked = {"fractions": [part.describe() for part in self.parts], "arms": [arm.describe() for arm in self.arms]}
+        asked |= {"budgets": self.budgets, "seeds": self.seeds, "classes": list(classes_of(reals[0]))}
+        write_text(self.out / "settings.json", json.dumps({**decisive, **asked}, indent=1, ensure_ascii=False) + "\n")
+        stages = []
+        for real, part in zip(reals, self.parts, strict=True):
+            keep_settings(self.out / part.name, part.describe())
+            stages += [*self.synthetic_stages(part), *self.training_stages(part, real)]
+        return stages
+
+    def synthetic_stages(self, part: Part) -> Iterator[Stage]:
+        """The shards, and a filter's verdict on them."""
+        folder = self.out / part.name
+        if any(arm.kind not in (REAL, ON_THE_FLY) for arm in self.arms):
+            perturb = ("--perturb", self.perturb) if self.perturb else ()
+            yield Stage(
+                f"{part.name}/shards",
+                f"Synthetic images for {part.name} % of the labels",
+                (
+                    *("tools/synthesize.py", "--generator", short(part.generator.absolute())),
+                    *("--labels", short(part.data / "train"), "--out", short(folder / "shards")),
+                    *(*perturb, *self.synthesis),
+                ),
+                product=folder / "shards" / MANIFEST,
+            )
+        if any(arm.filtered for arm in self.arms):
+            inputs = [folder / "shards" / MANIFEST]
+            scorer = self.filtering[self.filtering.index("--scorer") + 1] if "--scorer" in self.filtering else ""
+            if scorer == "segmenter":
+                work_dir = folder / FOLDERS[ITERATIONS] / f"{REAL}-seed{self.seeds[0]}"
+                inputs.append(work_dir / "test.json")
+                judge = ("--config", short(folder / "configs" / f"{REAL}.py"), "--checkpoint", short(work_dir))
+            else:
+                judge = ("--run", short(part.generator.absolute()))
+            yield Stage(
+                f"{part.name}/filtered",
+                f"Filter for {part.name} % of the labels",
+                (
+                    *("tools/filter.py", "--shards", short(folder / "shards"), *judge),
+                    *(*self.filtering, "--out", short(folder / "filtered")),
+                ),
+                product=folder / "filtered" / FILTER_RESULT,
+                inputs=tuple(inputs),
+            )
+
+    def training_stages(self, part: Part, real: Config) -> Iterator[Stage]:
+        """The segmenters, all arms of a seed before the next seed."""
+        folder = self.out / part.name
+        configs = dict(self.write_configs(part, real))
+        for seed in self.seeds:
+            for (budget, arm), config in configs.items():
+                work_dir = folder / FOLDERS[budget] / f"{arm.name}-seed{seed}"
+                inputs = [] if arm.kind in (REAL, ON_THE_FLY) else [folder / "shards" / MANIFEST]
+                inputs += [folder / "filtered" / FILTER_RESULT] if arm.filtered else []
+                length = "" if budget == ITERATIONS else ", equal epochs"
+                yield Stage(
+                    f"{part.name}/{work_dir.parent.name}/{work_dir.name}",
+                    f"Segmenter on {arm.title}, {part.name} % of the labels, seed {seed}{length}",
+                    (
+                        *("tools/train_segmenter.py", short(config), "--seed", f"{seed}"),
+                        *("--work-dir", short(work_dir), "--resume", "--test"),
+                    ),
+                    product=work_dir / "test.json",
+                    inputs=tuple(inputs),
+                    skip=True,
+                )
+
+    def trainings(self) -> Iterator[tuple[str, Arm]]:
+        """What is trained with each seed: a budget, and an arm. Both budgets share the real arm."""
+        for budget in BUDGETS:
+            for arm in self.arms:
+                if arm.kind == REAL and budget == ITERATIONS:
+                    yield budget, arm
+                elif arm.kind != REAL and budget in self.budgets and not (budget == EPOCHS and arm.kind == SYNTHETIC):
+                    yield budget, arm
+
+    def write_configs(self, part: Part, real: Config) -> Iterator[tuple[tuple[str, Arm], Path]]:
+        """Each training's config file."""
+        folder = self.out / part.name
+        places = {"shards": folder / "shards", "decisions": folder / "filtered", "generator": part.generator}
+        for budget, arm in self.trainings():
+            length = self.iterations if budget == ITERATIONS else epochs_as_real(arm, self.mix, self.iterations)
+            cfg = arm_config(real, arm, self.mix, length, **absolute(places), perturb=self.perturb)
+            file = folder / "configs" / f"{arm.name}{'' if budget == ITERATIONS else '-epochs'}.py"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(file, cfg.pretty_text)
+            yield (budget, arm), file
+
+
+def absolute(places: Mapping[str, Path | None]) -> dict[str, Path | None]:
+    return {name: place and place.absolute() for name, place in places.items()}
+
+
+def find_parts(
+    data_root: Path, out: Path, fractions: Sequence[float], generators: Mapping[float, Path], *, needed: bool
+) -> list[Part]:
+    """The fractions of a data set in the generic layout, each with its generator.
+
+    Args:
+        needed: an arm takes generators.
+
+    Raises:
+        ValueError: a fraction lacks its generator, or one has seen labels that its fraction does not have.
+    """
+    parts = []
+    for fraction in sorted(fractions, reverse=True):
+        data, generator = data_root, generators.get(fraction)
+        if fraction != 1:
+            data = out / "data" / f"{100 * fraction:g}"
+            link_subset(data_root, data, fraction)
+        names = find_labels(data, "train").keys()
+        if generator is None and needed:
+            raise ValueError(
+                f"--generator has none for the fraction {fraction:g}: train it on these labels alone, with "
+                f"python tools/train_gan.py data.root={data} …, and name it by --generator {fraction:g}=RUN"
+            )
+        part = Part(fraction, data.absolute(), len(names))
+        if generator is not None and needed:
+            seen = trained_on(generator)
+            if seen is not None and seen - names:
+                raise ValueError(
+                    f"--generator {fraction:g}={generator} was trained on {len(seen)} images, {len(seen - names)} of "
+                    f"them not among the {len(names)} of this fraction: the comparison would not be one of few labels"
+                )
+            sha256 = load_generator(generator).sha256
+            part = Part(fraction, data.absolute(), len(names), generator, sha256, seen and len(seen))
+        parts.append(part)
+    return parts
+
+
+def trained_on(generator: Path) -> set[str] | None:
+    """Names of the images that a generator was trained on, where its run tells and they are still there."""
+    run = run_of(generator)
+    data = yaml.safe_load((run / "config.yaml").read_text())["data"] if run is not None else {}
+    try:
+        return {*find_labels(Path(data["root"]), data["train_split"], data["layout"])}
+    except (KeyError, ValueError):
+        return None
