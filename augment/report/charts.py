@@ -1,10 +1,12 @@
 """Charts as inline SVG in the page's own font and colours, so that they turn dark with it and print with it."""
 
 import html
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
+from statistics import fmean, stdev
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -12,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 # Matplotlib wants colours it can compute with. Each CSS variable of the page gets a code, put back at the end.
-_VARIABLES = ("ink", "muted", "rule", "arm-1", "arm-2", "line-1", "line-2", "line-3", "line-4")
+_VARIABLES = ("ink", "muted", "rule", "card", "arm-1", "arm-2", "line-1", "line-2", "line-3", "line-4")
 _CODES = {name: f"#0a0b{index + 16:02x}" for index, name in enumerate(_VARIABLES)}
 
 _STYLE = {
@@ -52,6 +54,7 @@ class Line:
     x: Sequence[int | float]
     y: Sequence[int | float]
     colour: str
+    dashed: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,30 @@ class Arm:
     values: Sequence[float | None]
     colour: str
     parts: Sequence[Sequence[float | None]] = ()
+
+
+@dataclass(frozen=True)
+class Series:
+    """An arm's values at each label fraction; none where there are none yet.
+
+    Attributes:
+        hollow: dots that are rings, and a dashed line, to tell two series of one colour apart.
+    """
+
+    values: Sequence[Sequence[int | float]]
+    colour: str
+    hollow: bool = False
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its interval and the values that it is the mean of; None where there is none."""
+
+    mean: float | None
+    interval: Sequence[float] | None
+    values: Sequence[float]
+    colour: str
+    hollow: bool = False
 
 
 def line_chart(lines: Sequence[Line], x_label: str, title: str) -> str:
@@ -75,6 +102,7 @@ def line_chart(lines: Sequence[Line], x_label: str, title: str) -> str:
                 line.y,
                 label=line.name,
                 color=_CODES[line.colour],
+                linestyle="--" if line.dashed else "-",
                 marker="o" if len(line.x) <= FEW_POINTS else None,
                 markersize=5,
                 clip_on=False,
@@ -125,6 +153,80 @@ def paired_dots(rows: Sequence[str], arms: Sequence[Arm], x_label: str, descript
         axes.margins(x=0.15)
         axes.set_xlabel(x_label)
         return _svg(figure, description)
+
+
+def fraction_chart(
+    fractions: Sequence[int | float], ticks: Sequence[str], series: Sequence[Series], y_label: str, title: str
+) -> str:
+    """A line per series through its means, over fractions on a log scale, beside all values; bars are ± their std.
+
+    The scale of y shows the differences; it need not hold zero.
+    """
+    # Side by side around their fraction: a tenth of its value, or less where the next one is near.
+    step = min((a / b if a > b else b / a for a, b in itertools.pairwise(fractions)), default=4) ** (0.4 / len(series))
+    with matplotlib.rc_context(_STYLE):
+        figure = _figure(330)
+        axes = figure.subplots()
+        axes.set_xscale("log")
+        for index, one in enumerate(series):
+            shift = step ** (index - (len(series) - 1) / 2)
+            places = [fraction * shift for fraction, values in zip(fractions, one.values, strict=True) if values]
+            known, colour = [values for values in one.values if values], _CODES[one.colour]
+            axes.errorbar(
+                places,
+                [fmean(values) for values in known],
+                [stdev(values) if len(values) > 1 else 0 for values in known],
+                color=colour,
+                marker="_",
+                markersize=9,
+                markeredgewidth=2,
+                elinewidth=1.5,
+                linewidth=1.3,
+                linestyle="--" if one.hollow else "-",
+            )
+            for place, values in zip(places, known, strict=True):
+                _dots(axes, [place] * len(values), values, colour, hollow=one.hollow)
+        axes.set_title(title)
+        axes.set_xticks(fractions, ticks)
+        axes.set_xticks([], minor=True)
+        axes.set_xlim(min(fractions) / step ** (len(series) / 1.5), max(fractions) * step ** (len(series) / 1.5))
+        axes.set_ylabel(y_label)
+        axes.margins(y=0.1)
+        axes.grid(axis="x", visible=False)
+        return _svg(figure, title)
+
+
+def interval_rows(rows: Sequence[str], intervals: Sequence[Interval], x_label: str, description: str) -> str:
+    """A row per difference: mean, interval, every value. Where an interval is cut off, it ends in an arrow."""
+    with matplotlib.rc_context(_STYLE):
+        figure = _figure(56 + 34 * len(rows))
+        axes = figure.subplots()
+        values = [0.0, *(value for one in intervals for value in one.values)]
+        reach = 1.5 * (max(values) - min(values)) or 1.0  # beyond the values: an interval of few seeds has no end
+        ends = [end for one in intervals for end in one.interval or ()]
+        low = max(min([*values, *ends]), min(values) - reach)
+        high = min(max([*values, *ends]), max(values) + reach)
+        margin = 0.05 * (high - low)
+        axes.axvline(0, color=_CODES["ink"], linewidth=1)
+        for row, one in enumerate(intervals):
+            colour = _CODES[one.colour]
+            if one.interval:
+                shown = [max(one.interval[0], low), min(one.interval[1], high)]
+                axes.plot(shown, [row, row], color=colour, linewidth=2)
+                for end, place, marker in zip(one.interval, shown, "<>", strict=True):
+                    axes.plot(place, row, "|" if end == place else marker, color=colour, markersize=8, clip_on=False)
+            _dots(axes, one.values, [row + 0.28] * len(one.values), colour, hollow=one.hollow)
+            if one.mean is not None:
+                face = _CODES["card"] if one.hollow else colour
+                axes.plot(one.mean, row, "o", color=colour, markerfacecolor=face, markersize=8)
+        _rows(axes, rows)
+        axes.set_xlim(low - margin, high + margin)
+        axes.set_xlabel(x_label)
+        return _svg(figure, description)
+
+
+def _dots(axes: Axes, x: Sequence[int | float], y: Sequence[int | float], colour: str, *, hollow: bool) -> None:
+    axes.plot(x, y, "o", color=colour, markerfacecolor="none" if hollow else colour, markersize=3.5)
 
 
 def _rows(axes: Axes, rows: Sequence[str]) -> None:
