@@ -41,7 +41,7 @@ _STYLE = {
     "legend.fontsize": 11,
     "legend.handlelength": 1.4,
 }
-WIDTH = 490  # of a chart, half a page's
+WIDTH, WIDE = 490, 1000  # of a chart: half a page's, and a page's
 PIXELS = 72  # per inch: one SVG unit is one CSS pixel
 FEW_POINTS = 10  # of a line; fewer are marked, so that one shows what was measured and what lies between
 
@@ -59,12 +59,17 @@ class Line:
 
 @dataclass(frozen=True)
 class Arm:
-    """A named value per row of a chart, and for each row the values it is the mean of; None is not drawn."""
+    """A named value per row of a chart, and for each row the values it is the mean of; None is not drawn.
+
+    Attributes:
+        hollow: bars that are outlines, to tell two arms of one colour apart.
+    """
 
     name: str
     values: Sequence[float | None]
     colour: str
     parts: Sequence[Sequence[float | None]] = ()
+    hollow: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,23 +125,25 @@ def line_chart(lines: Sequence[Line], x_label: str, title: str) -> str:
         return _svg(figure, title)
 
 
-def bar_rows(rows: Sequence[str], arms: Sequence[Arm], x_label: str, description: str) -> str:
+def bar_rows(rows: Sequence[str], arms: Sequence[Arm], x_label: str, description: str, width: int = WIDTH) -> str:
     """A group of bars per row, one for each arm, with the values that it is the mean of as dots on it."""
     thickness = 0.8 / len(arms)
     with matplotlib.rc_context(_STYLE):
-        figure = _figure(30 + len(rows) * (14 + 14 * len(arms)))
+        figure = _figure(30 + len(rows) * (14 + 14 * len(arms)), width)
         axes = figure.subplots()
         for index, arm in enumerate(arms):
             places = [row + (index - (len(arms) - 1) / 2) * thickness for row in range(len(rows))]
             lengths = [value or 0.0 for value in arm.values]
-            axes.barh(places, lengths, thickness * 0.9, color=_CODES[arm.colour], label=arm.name)
+            colour = _CODES[arm.colour]
+            face = _CODES["card"] if arm.hollow else colour
+            axes.barh(places, lengths, thickness * 0.9, color=face, edgecolor=colour, linewidth=1, label=arm.name)
             for place, parts in zip(places, arm.parts, strict=False):
                 dots = [part for part in parts if part is not None]
                 axes.plot(dots, [place] * len(dots), "o", color=_CODES["ink"], markersize=2.5)
         _rows(axes, rows)
         axes.set_xlim(left=0)
         axes.set_xlabel(x_label)
-        return _svg(figure, description)
+        return _svg(figure, description, width)
 
 
 def paired_dots(rows: Sequence[str], arms: Sequence[Arm], x_label: str, description: str) -> str:
@@ -158,48 +165,47 @@ def paired_dots(rows: Sequence[str], arms: Sequence[Arm], x_label: str, descript
 def fraction_chart(
     fractions: Sequence[int | float], ticks: Sequence[str], series: Sequence[Series], y_label: str, title: str
 ) -> str:
-    """A line per series through its means, over fractions on a log scale, beside all values; bars are ± their std.
+    """A line per series through its means, over fractions on a log scale; beside each all values, and ± their std.
 
-    The scale of y shows the differences; it need not hold zero.
+    What stands beside a fraction belongs to it: shifted lines would rank the series wrongly. The scale of y shows the
+    differences; it need not hold zero.
     """
-    # Side by side around their fraction: a tenth of its value, or less where the next one is near.
-    step = min((a / b if a > b else b / a for a, b in itertools.pairwise(fractions)), default=4) ** (0.4 / len(series))
+    nearest = min((max(a, b) / min(a, b) for a, b in itertools.pairwise(fractions)), default=2)
+    step = nearest ** (0.5 / len(series))
     with matplotlib.rc_context(_STYLE):
-        figure = _figure(330)
+        figure = _figure(380, WIDE)
         axes = figure.subplots()
         axes.set_xscale("log")
         for index, one in enumerate(series):
-            shift = step ** (index - (len(series) - 1) / 2)
-            places = [fraction * shift for fraction, values in zip(fractions, one.values, strict=True) if values]
-            known, colour = [values for values in one.values if values], _CODES[one.colour]
-            axes.errorbar(
-                places,
-                [fmean(values) for values in known],
-                [stdev(values) if len(values) > 1 else 0 for values in known],
+            known = [(place, values) for place, values in zip(fractions, one.values, strict=True) if values]
+            colour = _CODES[one.colour]
+            axes.plot(
+                [place for place, _ in known],
+                [fmean(values) for _, values in known],
                 color=colour,
-                marker="_",
-                markersize=9,
-                markeredgewidth=2,
-                elinewidth=1.5,
                 linewidth=1.3,
                 linestyle="--" if one.hollow else "-",
             )
-            for place, values in zip(places, known, strict=True):
-                _dots(axes, [place] * len(values), values, colour, hollow=one.hollow)
+            for place, values in known:
+                beside = place * step ** (index - (len(series) - 1) / 2)
+                spread = stdev(values) if len(values) > 1 else 0
+                bar = {"marker": "_", "markersize": 9, "markeredgewidth": 2, "elinewidth": 1.5}
+                axes.errorbar(beside, fmean(values), spread, color=colour, **bar)
+                _dots(axes, [beside] * len(values), values, colour, hollow=one.hollow)
         axes.set_title(title)
         axes.set_xticks(fractions, ticks)
         axes.set_xticks([], minor=True)
-        axes.set_xlim(min(fractions) / step ** (len(series) / 1.5), max(fractions) * step ** (len(series) / 1.5))
+        axes.set_xlim(min(fractions) / nearest**0.4, max(fractions) * nearest**0.4)
         axes.set_ylabel(y_label)
         axes.margins(y=0.1)
         axes.grid(axis="x", visible=False)
-        return _svg(figure, title)
+        return _svg(figure, title, WIDE)
 
 
 def interval_rows(rows: Sequence[str], intervals: Sequence[Interval], x_label: str, description: str) -> str:
     """A row per difference: mean, interval, every value. Where an interval is cut off, it ends in an arrow."""
     with matplotlib.rc_context(_STYLE):
-        figure = _figure(56 + 34 * len(rows))
+        figure = _figure(56 + 34 * len(rows), WIDE)
         axes = figure.subplots()
         values = [0.0, *(value for one in intervals for value in one.values)]
         reach = 1.5 * (max(values) - min(values)) or 1.0  # beyond the values: an interval of few seeds has no end
@@ -222,7 +228,7 @@ def interval_rows(rows: Sequence[str], intervals: Sequence[Interval], x_label: s
         _rows(axes, rows)
         axes.set_xlim(low - margin, high + margin)
         axes.set_xlabel(x_label)
-        return _svg(figure, description)
+        return _svg(figure, description, WIDE)
 
 
 def _dots(axes: Axes, x: Sequence[int | float], y: Sequence[int | float], colour: str, *, hollow: bool) -> None:
@@ -237,11 +243,11 @@ def _rows(axes: Axes, rows: Sequence[str]) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def _figure(height: int) -> Figure:
-    return Figure(figsize=(WIDTH / PIXELS, height / PIXELS), layout="constrained")
+def _figure(height: int, width: int = WIDTH) -> Figure:
+    return Figure(figsize=(width / PIXELS, height / PIXELS), layout="constrained")
 
 
-def _svg(figure: Figure, description: str) -> str:
+def _svg(figure: Figure, description: str, width: int = WIDTH) -> str:
     """The figure as an `<svg>` element to put into HTML.
 
     Args:
@@ -260,4 +266,4 @@ def _svg(figure: Figure, description: str) -> str:
     svg = re.sub(r' font-family: [^;"]*;|\s*<style.*?</style>| xmlns(:\w+)?="[^"]*"', "", svg)  # the page has them
     view_box = re.search(r'viewBox="[^"]*"', svg)[0]
     opening = f'<svg class="chart" role="img" aria-label="{html.escape(description)}" {view_box} '
-    return opening + f'style="max-width: {WIDTH}px">' + svg[svg.index(">") + 1 :]
+    return opening + f'style="max-width: {width}px">' + svg[svg.index(">") + 1 :]

@@ -85,14 +85,14 @@ def describe_arms(settings: dict, budget: str, scores: Scores) -> dict[str, dict
     real = scores.get(real_arm(settings), {})
     arms = arms_of(settings, budget)
     gains = {arm["name"]: pair(real, scores.get(arm["name"], {})) for arm in arms if arm["kind"] != REAL}
-    corrected = holm({name: gain and gain.p for name, gain in gains.items()})
+    corrected = holm({name: gain.p if is_finished(gain, settings) else None for name, gain in gains.items()})
     described = {}
     for arm in arms:
         name, by_seed = arm["name"], scores.get(arm["name"], {})
         values = [by_seed[seed]["mIoU"] for seed in sorted(by_seed)]
         against = None
         if arm["kind"] != REAL:
-            against = describe_gain(gains[name], corrected[name], settings["seeds"])
+            against = describe_gain(gains[name], corrected[name], finished=is_finished(gains[name], settings))
         described[name] = {
             "seeds": sorted(by_seed),
             "values": values,
@@ -113,12 +113,17 @@ def pair(real: Mapping[int, dict], other: Mapping[int, dict]) -> Gain | None:
     return compare(*({seed: by_seed[seed]["mIoU"] for seed in seeds} for by_seed in (real, other)))
 
 
-def describe_gain(gain: Gain | None, p_holm: float | None, seeds: list[int]) -> dict:
+def is_finished(gain: Gain | None, settings: dict) -> bool:
+    """Whether all seeds are there. Nothing is judged before: who stops when it looks good has tested nothing."""
+    return gain is not None and set(gain.seeds) == set(settings["seeds"])
+
+
+def describe_gain(gain: Gain | None, p_holm: float | None, *, finished: bool) -> dict:
     """What is known of a difference, and the verdict on it."""
     if gain is None:
         nothing = dict.fromkeys(("mean", "interval_95", "interval_leaves_out_0", "p", "p_holm"))
         return {"seeds": [], "differences": [], **nothing, "outside_noise": False, "verdict": UNFINISHED}
-    verdict = judge(gain, p_holm, seeds)
+    verdict = judge(gain, p_holm) if finished else UNFINISHED
     return {
         "seeds": list(gain.seeds),
         "differences": list(gain.differences),
@@ -132,10 +137,7 @@ def describe_gain(gain: Gain | None, p_holm: float | None, seeds: list[int]) -> 
     }
 
 
-def judge(gain: Gain, p_holm: float | None, seeds: list[int]) -> str:
-    """Nothing is outside noise before all seeds are there: who stops when it looks good has tested nothing."""
-    if set(gain.seeds) != set(seeds):
-        return UNFINISHED
+def judge(gain: Gain, p_holm: float | None) -> str:
     if len(gain.seeds) < MIN_SEEDS:
         return FEW_SEEDS
     if p_holm is None:

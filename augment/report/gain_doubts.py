@@ -110,10 +110,11 @@ def find_limits(settings: dict, test_images: int | None) -> list[str]:
         )
     else:
         limits.append(f"Fewer than {MIN_SEEDS} seeds do not tell a difference from chance, however large it is.")
-    limits.append(
-        "The best arm is the one with the highest mean, luck included: its difference is on average too high. The "
-        "correction makes its p honest, not its difference."
-    )
+    if len(settings["arms"]) > 2:
+        limits.append(
+            "The best arm is the one with the highest mean, luck included: its difference is on average too high. The "
+            "correction makes its p honest, not its difference."
+        )
     if tables > 1:
         chance = number(100 * (1 - (1 - ALPHA) ** tables), 0)
         limits.append(

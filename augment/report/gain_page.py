@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from augment.report.charts import Arm, Interval, Line, Series, bar_rows, fraction_chart, interval_rows, line_chart
+from augment.report.charts import WIDE, Arm, Interval, Line, Series, bar_rows, fraction_chart, interval_rows, line_chart
 from augment.report.gain_trained import NEEDED, REAL, real_arm
 from augment.report.gain_words import LENGTHS, SHORT, compared, main_budget, p_text, percent, seed_words
 from augment.report.gan import flatten
@@ -18,7 +18,7 @@ COLOURS = {REAL: "arm-1", "mixed": "arm-2", "synthetic": "line-3", "pretrain": "
 OTHER_COLOUR = "line-4"
 MANY_CLASSES, SHOWN_CLASSES = 40, 12  # from many on, so many at either end are drawn
 FULL_COLOUR = 10.0  # points of a difference
-LARGE, WIDE = 1_500_000, 1600  # a picture of more bytes is reduced to this width, in pixels
+LARGE, REDUCED = 1_500_000, 1600  # a picture of more bytes is reduced to this width, in pixels
 
 
 @dataclass(frozen=True)
@@ -135,11 +135,12 @@ def class_chart(
             [arms[name]["classes"][label]["mean"] for label in classes],
             looks[name].colour,
             [arms[name]["classes"][label]["values"] for label in classes],
+            looks[name].hollow,
         )
         for name in bars
     ]
     title = f"IoU of each class with {percent(fraction)} of the labels"
-    return bar_rows(classes, shown, "IoU on the test split, %", title)
+    return bar_rows(classes, shown, "IoU on the test split, %", title, WIDE)
 
 
 def curve_charts(fraction: dict, arms: dict[str, dict], looks: dict[str, Look]) -> list[str]:
@@ -163,5 +164,5 @@ def picture(file: Path) -> str | None:
     if file.stat().st_size <= LARGE:
         return data_uri(file.read_bytes(), file.suffix[1:])
     image = Image.fromarray(read_photo(file))
-    image.thumbnail((WIDE, 10 * WIDE))
+    image.thumbnail((REDUCED, 10 * REDUCED))
     return photo_uri(np.array(image))
