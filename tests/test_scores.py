@@ -36,7 +36,7 @@ def test_intervals_and_p_values_are_those_of_scipy():
 
 
 def test_without_a_spread_there_is_no_test():
-    for differences in ((5.0,), (5.0, 5.0), (0.7, 0.7, 0.7), (0.0, 0.0, 0.0)):
+    for differences in ((5.0,), (5.0, 5.0), (0.7, 0.7, 0.7), (0.0, 0.0, 0.0), (0.02, 0.02, 0.01)):
         gain = compare(dict.fromkeys(range(len(differences)), 40.3), {s: 40.3 + d for s, d in enumerate(differences)})
         assert gain.p is None and gain.interval is None and not gain.settled
         assert "cannot tell from chance" in sentence(gain, "A", "B", 16)

@@ -212,7 +212,7 @@ def interval_rows(rows: Sequence[str], intervals: Sequence[Interval], x_label: s
         ends = [end for one in intervals for end in one.interval or ()]
         low = max(min([*values, *ends]), min(values) - reach)
         high = min(max([*values, *ends]), max(values) + reach)
-        margin = 0.05 * (high - low)
+        margin = 0.05 * (high - low) or 1.0
         axes.axvline(0, color=_CODES["ink"], linewidth=1)
         for row, one in enumerate(intervals):
             colour = _CODES[one.colour]

@@ -115,6 +115,10 @@ def find_limits(settings: dict, test_images: int | None) -> list[str]:
             "The best arm is the one with the highest mean, luck included: its difference is on average too high. The "
             "correction makes its p honest, not its difference."
         )
+    limits.append(
+        "This page knows its own arms alone. Settings that were tried before on these test images, and are not shown, "
+        "are not corrected for."
+    )
     if tables > 1:
         chance = number(100 * (1 - (1 - ALPHA) ** tables), 0)
         limits.append(

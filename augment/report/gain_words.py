@@ -1,6 +1,6 @@
 """A comparison of arms in a line and in a sentence, which promise nothing that the seeds do not hold."""
 
-from augment.report.gain_trained import ITERATIONS
+from augment.report.gain_trained import EPOCHS, ITERATIONS
 from augment.report.scores import ALPHA
 from augment.report.wording import count, signed
 
@@ -14,7 +14,7 @@ SHORT = {
     FEW_SEEDS: "not settled",
     NO_SPREAD: "not settled",
 }
-LENGTHS = {ITERATIONS: "equal iterations", "epochs": "equal epochs of real data"}
+LENGTHS = {ITERATIONS: "equal iterations", EPOCHS: "equal epochs of real data"}
 
 
 def main_budget(settings: dict) -> str:
@@ -80,7 +80,7 @@ def judgement(best: dict) -> str:
     if best["verdict"] == FEW_SEEDS:
         return f"which {seed_words(best['seeds'])} cannot tell from chance"
     if best["verdict"] == NO_SPREAD:
-        return "the same for every seed, so that there is no spread to tell chance by"
+        return "the same for every seed but for rounding, so that there is no spread to tell chance by"
     if best["verdict"] == NOISE:
         doubt = ", although the interval by itself leaves out 0" if best["interval_leaves_out_0"] else ""
         return f"inside noise{doubt}"

@@ -13,7 +13,7 @@ from augment.report.wording import number, signed
 
 MIN_SEEDS = 3  # fewer differences tell nothing about their own spread
 ALPHA = 0.05  # a difference that chance makes in fewer comparisons than this is settled
-ALIKE = 1e-6  # test.json holds two digits: differences that are closer are the same
+ALIKE = 0.0101  # test.json holds two digits: differences that are no more than one of the last apart are the same
 
 Scores = dict[str, dict[int, dict]]  # arm → seed → content of its test.json
 
@@ -24,8 +24,8 @@ class Gain:
 
     Attributes:
         interval: 95 % confidence interval of the mean difference, by Student's t.
-        p: of the paired t-test; like the interval None with one seed, and where all differences are the same: without
-            a spread there is nothing to tell chance by.
+        p: of the paired t-test; like the interval None with one seed, and where all differences are the same to the
+            last digit: without a spread there is nothing to tell chance by.
     """
 
     seeds: tuple[int, ...]
