@@ -171,7 +171,7 @@ def fraction_chart(
     differences; it need not hold zero.
     """
     nearest = min((max(a, b) / min(a, b) for a, b in itertools.pairwise(fractions)), default=2)
-    step = nearest ** (0.5 / len(series))
+    step = nearest ** (0.3 / len(series))
     with matplotlib.rc_context(_STYLE):
         figure = _figure(380, WIDE)
         axes = figure.subplots()
@@ -195,10 +195,9 @@ def fraction_chart(
         axes.set_title(title)
         axes.set_xticks(fractions, ticks)
         axes.set_xticks([], minor=True)
-        axes.set_xlim(min(fractions) / nearest**0.4, max(fractions) * nearest**0.4)
+        axes.set_xlim(min(fractions) / nearest**0.3, max(fractions) * nearest**0.3)
         axes.set_ylabel(y_label)
         axes.margins(y=0.1)
-        axes.grid(axis="x", visible=False)
         return _svg(figure, title, WIDE)
 
 

@@ -64,15 +64,14 @@ def render_gain(out: Path, report: dict) -> str:
 
 
 def fraction_charts(report: dict, looks: dict[str, Look]) -> list[str]:
-    """mIoU over the label fraction, a chart for each budget; none before a training is finished."""
-    fractions, charts = report["fractions"], []
+    """mIoU over the label fraction, a chart for each budget, of the arms with all seeds; none before there is one."""
+    fractions, seeds, charts = report["fractions"], report["settings"]["seeds"], []
     for budget in report["settings"]["budgets"]:
-        names = [name for name in fractions[0]["budgets"][budget]]
-        series = [
-            Series([part["budgets"][budget][name]["values"] for part in fractions], look.colour, look.hollow)
-            for name, look in looks.items()
-            if name in names
-        ]
+        series = []
+        for name in fractions[0]["budgets"][budget]:
+            arms = [part["budgets"][budget][name] for part in fractions]
+            values = [arm["values"] if is_whole(arm, seeds) else [] for arm in arms]
+            series.append(Series(values, looks[name].colour, looks[name].hollow))
         series = [one for one in series if any(one.values)]
         if series:
             ticks = [f"{percent(part)}\n{part['images']:,} images" for part in fractions]
@@ -85,19 +84,22 @@ def describe_section(out: Path, fraction: dict, settings: dict, looks: dict[str,
     """What the page shows of a label fraction, beside its tables."""
     arms = fraction["budgets"][budget]
     best, real = fraction["best"][budget], real_arm(settings)
-    bars = [name for name in dict.fromkeys((real, best, "mixed")) if name in arms and arms[name]["values"]]
+    whole = [name for name, arm in arms.items() if is_whole(arm, settings["seeds"])]
+    bars = [name for name in dict.fromkeys((real, best, "mixed")) if name in whole]
     classes = sort_classes(arms[best or real]["classes"])
     drawn = classes if len(classes) <= MANY_CLASSES else [*classes[:SHOWN_CLASSES], *classes[-SHOWN_CLASSES:]]
     return {
         "fraction": fraction,
-        "interval_charts": {budget: interval_chart(fraction, budget, looks) for budget in settings["budgets"]},
+        "interval_charts": {
+            budget: interval_chart(fraction, budget, looks, settings["seeds"]) for budget in settings["budgets"]
+        },
         "bars": bars,
         "best": best,
         "classes": classes,
         "all_drawn": drawn == classes,
         "class_chart": class_chart(fraction, arms, bars, drawn, looks) if len(bars) > 1 else None,
-        "heat": {name: arm["classes"] for name, arm in compared(fraction, budget).items() if arm["values"]},
-        "curves": curve_charts(fraction, arms, looks),
+        "heat": {name: arm["classes"] for name, arm in compared(fraction, budget).items() if name in whole},
+        "curves": curve_charts(fraction, {name: arms[name] for name in whole}, looks),
         "samples": picture(out / fraction["name"] / "shards" / "samples.png"),
         "sheet": picture(out / fraction["name"] / "filtered" / "sheet.png"),
         "filter": flatten(fraction["filter"]) if fraction["filter"] else {},
@@ -109,7 +111,12 @@ def sort_classes(classes: dict[str, dict]) -> list[str]:
     return sorted(classes, key=lambda name: -(-np.inf if (d := classes[name]["difference"]) is None else d))
 
 
-def interval_chart(fraction: dict, budget: str, looks: dict[str, Look]) -> str | None:
+def is_whole(arm: dict, seeds: list[int]) -> bool:
+    """Whether an arm has all its seeds: fewer are others than those of the next arm."""
+    return set(arm["seeds"]) == set(seeds)
+
+
+def interval_chart(fraction: dict, budget: str, looks: dict[str, Look], seeds: list[int]) -> str | None:
     """Every arm's difference to real images alone; None where there is none yet."""
     arms = {name: arm["against_real"] for name, arm in compared(fraction, budget).items()}
     arms = {name: against for name, against in arms.items() if against["differences"]}
@@ -122,7 +129,11 @@ def interval_chart(fraction: dict, budget: str, looks: dict[str, Look]) -> str |
         for name, against in arms.items()
     ]
     title = f"Differences to real images alone at {LENGTHS[budget]}, {percent(fraction)} of the labels"
-    return interval_rows(list(arms), intervals, "points of mIoU more than with real images alone", title)
+    rows = [
+        name if set(against["seeds"]) == set(seeds) else f"{name}, {len(against['seeds'])} of {len(seeds)} seeds"
+        for name, against in arms.items()
+    ]
+    return interval_rows(rows, intervals, "points of mIoU more than with real images alone", title)
 
 
 def class_chart(
