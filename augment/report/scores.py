@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
+from scipy.stats import t
+
 from augment.report.wording import number, signed
 
 MIN_SEEDS = 3  # fewer differences tell nothing about their own spread
-
-# 97.5 % quantiles of Student's t for 1 to 30 degrees of freedom; beyond that the last one is a little too careful.
-_T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131)
-_T_975 += (2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042)
+ALPHA = 0.05  # a difference that chance makes in fewer comparisons than this is settled
+ALIKE = 0.0101  # test.json holds two digits: differences that are no more than one of the last apart are the same
 
 Scores = dict[str, dict[int, dict]]  # arm → seed → content of its test.json
 
@@ -23,7 +23,9 @@ class Gain:
     """One arm against another, paired by seed. Scores and differences are in percent points.
 
     Attributes:
-        interval: 95 % confidence interval of the mean difference; None with one seed.
+        interval: 95 % confidence interval of the mean difference, by Student's t.
+        p: of the paired t-test; like the interval None with one seed, and where all differences are the same to the
+            last digit: without a spread there is nothing to tell chance by.
     """
 
     seeds: tuple[int, ...]
@@ -32,11 +34,12 @@ class Gain:
     differences: tuple[float, ...]
     mean: float
     interval: tuple[float, float] | None
+    p: float | None
 
     @property
     def settled(self) -> bool:
-        """Whether the seeds tell the difference from chance."""
-        return len(self.seeds) >= MIN_SEEDS and not self.interval[0] <= 0 <= self.interval[1]
+        """Whether the seeds tell the difference from chance, if no other was looked at."""
+        return len(self.seeds) >= MIN_SEEDS and self.p is not None and self.p < ALPHA
 
 
 def read_scores(folder: Path) -> Scores:
@@ -83,11 +86,12 @@ def compare(baseline: Mapping[int, float], other: Mapping[int, float]) -> Gain:
     seeds = tuple(sorted(baseline))
     differences = tuple(other[seed] - baseline[seed] for seed in seeds)
     mean = fmean(differences)
-    interval = None
-    if len(seeds) > 1:
-        t = _T_975[min(len(seeds) - 1, len(_T_975)) - 1]
-        margin = t * stdev(differences) / len(seeds) ** 0.5
+    interval = p = None
+    if max(differences) - min(differences) > ALIKE:
+        error, freedom = stdev(differences) / len(seeds) ** 0.5, len(seeds) - 1
+        margin = float(t.ppf(1 - ALPHA / 2, freedom)) * error
         interval = (mean - margin, mean + margin)
+        p = 2 * float(t.sf(abs(mean) / error, freedom))
     return Gain(
         seeds=seeds,
         baseline=tuple(baseline[seed] for seed in seeds),
@@ -95,7 +99,22 @@ def compare(baseline: Mapping[int, float], other: Mapping[int, float]) -> Gain:
         differences=differences,
         mean=mean,
         interval=interval,
+        p=p,
     )
+
+
+def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
+    """p-values of one family of tests, raised so that all together err as rarely as one (Holm 1979).
+
+    One that is None, for a test that is not there yet or cannot be made, stays None and counts as a test.
+    """
+    adjusted = dict.fromkeys(p_values)
+    known = sorted((p, name) for name, p in p_values.items() if p is not None)
+    highest = 0.0
+    for rank, (p, name) in enumerate(known):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p))
+        adjusted[name] = highest
+    return adjusted
 
 
 def headline(gain: Gain) -> str:
@@ -111,7 +130,7 @@ def sentence(gain: Gain, baseline: str, other: str, test_images: int) -> str:
     """
     seeds = "one seed" if len(gain.seeds) == 1 else f"{len(gain.seeds)} seeds"
     worth = "" if gain.settled else f", which {seeds} cannot tell from chance"
-    if len(gain.seeds) >= MIN_SEEDS:
+    if len(gain.seeds) >= MIN_SEEDS and gain.interval:
         low, high = (signed(end) for end in gain.interval)
         worth += (
             f", with a 95 % interval of {low} to {high} over {seeds}"
