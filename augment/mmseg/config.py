@@ -7,6 +7,9 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
 
+from augment.mmseg.classes import fill_in_classes, metainfo_of
+from augment.mmseg.official import check_official
+from augment.mmseg.packages import missing_import
 from augment.mmseg.shard_dataset import check_classes, check_unshifted, index_shards, read_label_space
 from dpsims.labels import load_label_space
 
@@ -19,22 +22,29 @@ def load_config(
 ) -> Config:
     """A config with every data set's root and shards replaced where given, then mmengine's `--cfg-options`.
 
+    What a config for any data set in the generic layout leaves open is filled in from ROOT/meta.json.
+
     Args:
         file: a path, or `mmseg::PATH` for one of the configs that come with mmseg.
 
     Raises:
-        ValueError: no such config, or `shards` for a config that reads none.
+        ValueError: no such config, a package that it imports is missing, `shards` for a config that reads none, or no
+            classes for one that leaves them open.
     """
     file = find_config(str(file))
     if not file.is_file():
         raise ValueError(f"no such config: {file}")
-    cfg = Config.fromfile(file)
+    try:
+        cfg = Config.fromfile(file)
+    except ImportError as error:
+        raise missing_import(error, file.name) from error
     parts = [part for loader in _LOADERS for part in datasets_of(cfg, loader)]
     if data_root is not None:
         cfg.data_root = str(data_root)
         for part in parts:
             if "data_root" in part:
                 part.data_root = str(data_root)
+    fill_in_classes(cfg, parts, data_root, file.name)
     if shards is not None:
         synthetic = [part for part in (*parts, *hooks_of_shards(cfg)) if "shards" in part]
         if not synthetic:
@@ -96,9 +106,12 @@ def check_data(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> None:
                 _check_shards(dataset)
             elif dataset.type == "BaseSegDataset":
                 _check_folders(dataset)
+            else:
+                check_official(dataset)
     for hook in hooks_of_shards(cfg) if "train_dataloader" in loaders else []:
         real = next(datasets_of(cfg, "train_dataloader"))
-        _check_shards(ConfigDict(shards=hook.shards, **{key: real[key] for key in ("metainfo",) if key in real}))
+        metainfo = metainfo_of(real)
+        _check_shards(ConfigDict(shards=hook.shards, **({"metainfo": metainfo} if metainfo else {})))
 
 
 def _check_shards(dataset: ConfigDict) -> None:

@@ -91,7 +91,8 @@ class MixSynthetic(Hook):
         sizes, ranks = (len(real), len(synthetic)), {"rank": rank, "world_size": world_size}
         sampler = MixedBatchSampler(sizes, self.share, loader.batch_size, seed=seed, **ranks)
         kept = {name: getattr(loader, name) for name in KEPT}
-        return DataLoader(ConcatDataset([real, synthetic]), batch_sampler=sampler, **kept)
+        together = ConcatDataset([real, synthetic], ignore_keys=["reduce_zero_label"])  # which only the real may have
+        return DataLoader(together, batch_sampler=sampler, **kept)
 
     def weigh(self, model: nn.Module) -> None:
         """Give every loss of a head the weight of each sample's pixels."""
