@@ -1,4 +1,4 @@
-"""The shipped configs against mmseg's own: the same models, data and schedules, and the classes that our shards have."""
+"""The shipped configs against mmseg's own: the same models, data and schedules, and our shards' classes."""
 
 import runpy
 from pathlib import Path
