@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
+from official_layouts import make_ade20k, make_cityscapes, make_coco_stuff
 from PIL import Image
 
 from augment.record import Record
 from augment.shards import Sample, open_manifest, write_shard
-from dpsims.labels import LabelSpace, encode_label_png
+from dpsims.labels import TRAIN_IDS, LabelSpace, encode_label_png, find_label_space, read_label_map
 
 SIZE = (64, 64)
 
@@ -55,6 +56,27 @@ def write_data_set(root: Path, space: LabelSpace, images: int = 6) -> Path:
             (root / split / "labels" / f"{number:03d}.png").write_bytes(encode_label_png(label_map))
     (root / "meta.json").write_text(json.dumps(space.to_meta()))
     return root
+
+
+def write_official(name: str, root: Path) -> Path:
+    """ "ade20k", "cityscapes" or "coco_stuff" as mmseg reads them: 4 training images and 2 of validation."""
+    if name == "ade20k":
+        return make_ade20k(root)
+    if name == "cityscapes":
+        make_cityscapes(root)
+        write_train_ids(root / "gtFine", "_labelIds.png", name)
+    else:
+        make_coco_stuff(root, labels="annotations/")
+        for split in ("train2017", "val2017"):
+            write_train_ids(root / "annotations" / split, ".png", name)
+    return root
+
+
+def write_train_ids(folder: Path, end: str, space: str) -> None:
+    """What mmseg's converters add to an official data set: label maps in ids of the classes."""
+    for file in list(folder.rglob(f"*{end}")):
+        ids = read_label_map(file, find_label_space(space, folder))
+        file.with_name(file.name.removesuffix(end) + TRAIN_IDS).write_bytes(encode_label_png(ids))
 
 
 def write_shards(root: Path, space: LabelSpace, shards: int = 2, per_shard: int = 3) -> dict[str, dict[str, bytes]]:

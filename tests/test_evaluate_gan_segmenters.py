@@ -52,7 +52,7 @@ def trained(place) -> dict:
 def segmenter(place, trained) -> tuple[Path, Path]:
     """Config and checkpoint of a segmenter of two iterations."""
     folder = place / "out" / "real" / "32x64" / "real-seed0"
-    return folder / "efficientnet_lite0_fpn_generic.py", folder / "iter_2.pth"
+    return folder / "efficientnet_lite0_fpn_generic_real.py", folder / "iter_2.pth"
 
 
 def test_segmenters_are_trained_on_each_runs_images_and_once_on_real_ones(place, trained):
@@ -94,11 +94,11 @@ def test_again_with_a_segmenter_the_numbers_are_the_same_and_nothing_is_trained_
         images = make_labelled(snapshot, data, [0, 3, 6, 9], compute, samples=1, seed=0)
         assert run["segmented"]["painted"] == score_images(scorer, images)
         assert run["segmented"]["real"] == score_images(scorer, read_labelled(data, [0, 3, 6, 9], compute))
-        assert run["numbers"]["mIoU/efficientnet_lite0_fpn_generic"] == run["segmented"]["painted"]["mIoU"]
+        assert run["numbers"]["mIoU/efficientnet_lite0_fpn_generic_real"] == run["segmented"]["painted"]["mIoU"]
     page = (out / "report.html").read_text()
     assert "In a segmenter’s eyes" in page and "As the only training images" in page
     printed = capsys.readouterr().out
-    assert "efficientnet_lite0_fpn_generic looks for the label maps" in printed and "TSTR efficientnet" in printed
+    assert "efficientnet_lite0_fpn_generic_real looks for the label maps" in printed and "TSTR efficientnet" in printed
 
 
 def test_an_official_layout_and_a_segmenter_that_knows_few_of_its_classes(

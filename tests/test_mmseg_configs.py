@@ -1,5 +1,7 @@
 """The shipped configs build, their kinds differ in the training set alone, and wrong data is named."""
 
+import ast
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -11,16 +13,29 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmseg.registry import DATASETS, MODELS
 from mmseg.utils import register_all_modules
-from mmseg_data import write_data_set, write_shards
+from mmseg_data import write_data_set, write_official, write_shards
 
 from augment.mmseg.backbone import EfficientNetLite0
+from augment.mmseg.classes import metainfo_of
 from augment.mmseg.config import check_data, datasets_of, load_config, parse_options
-from dpsims.labels import LabelSpace
+from augment.mmseg.initial_weights import without_initial_weights
+from dpsims.labels import LabelSpace, find_label_space
 from dpsims.pretrained import efficientnet_lite0_weights
 
 FOLDER = Path(__file__).parents[1] / "configs" / "segmenters"
-CONFIGS = sorted(FOLDER.glob("*.py"))
-ON_THE_FLY = sorted(FOLDER.glob("*_on_the_fly.py"))  # need a generator: test_mmseg_paint.py
+ON_THE_FLY = sorted(FOLDER.glob("*_on_the_fly.py"))  # these need a generator: test_mmseg_paint.py
+CONFIGS = sorted({*FOLDER.glob("*.py")} - {*ON_THE_FLY})
+MMDET = importlib.util.find_spec("mmdet") is not None
+GENERIC, OFFICIAL = ("camvid", "streets", "generic"), ("ade20k", "cityscapes", "coco_stuff")
+MODEL_NAMES = {  # with their millions of parameters, for three classes
+    "efficientnet_lite0_fpn": 3.4,
+    "segformer_b0": 3.7,
+    "segformer_b2": 24.7,
+    "segformer_b4": 61.4,
+    "upernet_convnext_tiny": 60.1,
+    "deeplabv3plus_r50": 43.6,
+    "mask2former_r50": 44.0,
+}
 REAL = FOLDER / "efficientnet_lite0_fpn_camvid_real.py"
 MIXED = FOLDER / "efficientnet_lite0_fpn_camvid_mixed.py"
 SYNTHETIC = FOLDER / "efficientnet_lite0_fpn_camvid_synthetic.py"
@@ -33,13 +48,17 @@ def scope():
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
-    """Data set and shards for the classes of each of the configs' data sets."""
+    """A data set and shards of its classes, for each of the configs' data sets."""
     root = tmp_path_factory.mktemp("data")
+    generic = {name: space_of(FOLDER / "_base_" / "datasets" / f"{name}.py") for name in ("camvid", "streets")}
+    generic["generic"] = LabelSpace(("sky", "road", "car"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
     made = {}
-    for name in ("camvid", "streets"):
-        space = space_of(FOLDER / "_base_" / "datasets" / f"{name}.py")
-        write_shards(root / name / "shards", space)
+    for name, space in generic.items():
         made[name] = write_data_set(root / name / "data", space), root / name / "shards"
+        write_shards(made[name][1], space)
+    for name in OFFICIAL:
+        made[name] = write_official(name, root / name / "data"), root / name / "shards"
+        write_shards(made[name][1], find_label_space(name, root))
     return made
 
 
@@ -48,41 +67,79 @@ def space_of(config: Path) -> LabelSpace:
     return LabelSpace(metainfo["classes"], tuple(tuple(colour) for colour in metainfo["palette"]))
 
 
-def test_there_are_all_of_them():
-    names = {f"{m}_{d}_{k}.py" for m in ("efficientnet_lite0_fpn", "segformer_b0") for d in ("camvid", "streets")
-             for k in ("real", "mixed")}  # fmt: skip
-    light = "efficientnet_lite0_fpn"
-    names |= {f"{light}_{d}_{k}.py" for d in ("camvid", "streets") for k in ("synthetic", "on_the_fly")}
-    names |= {"segformer_b0_camvid_on_the_fly.py"}
-    assert {file.name for file in CONFIGS} == names
+def data_of(file: Path) -> str:
+    return next(name for name in (*GENERIC, *OFFICIAL) if f"_{name}_" in file.name)
 
 
-@pytest.mark.parametrize("file", sorted({*CONFIGS} - {*ON_THE_FLY}), ids=lambda file: file.stem)
-def test_config_builds(file, data):
-    root, shards = data["camvid" if "camvid" in file.name else "streets"]
-    kind = file.stem.rpartition("_")[2]
-    cfg = load_config(file, data_root=root, shards=None if kind == "real" else shards)
+def load(file: Path, data: dict[str, tuple[Path, Path]]) -> Config:
+    """Checked, with root and shards."""
+    root, shards = data[data_of(file)]
+    cfg = load_config(file, data_root=root, shards=None if file.stem.endswith("real") else shards)
     check_data(cfg)
-    model = MODELS.build(cfg.model)
-    assert model.decode_head.num_classes == len(cfg.metainfo["classes"])
-    assert model.decode_head.loss_decode.avg_non_ignore
-    assert not any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.modules())
+    return cfg
+
+
+def test_there_is_every_model_for_every_data_set():
+    names = {f"{m}_{d}_{k}" for m in MODEL_NAMES for d in ("camvid", "generic", *OFFICIAL) for k in ("real", "mixed")}
+    names |= {f"{m}_streets_{k}" for m in ("efficientnet_lite0_fpn", "segformer_b0") for k in ("real", "mixed")}
+    names |= {f"efficientnet_lite0_fpn_{d}_synthetic" for d in ("camvid", "streets")}
+    assert {file.stem for file in CONFIGS} == names
+
+
+@pytest.mark.parametrize("file", [file for file in CONFIGS if "mixed" not in file.name], ids=lambda file: file.stem)
+def test_config_fits_its_data(file, data):
+    """In all that can be seen without the model: heads, crops, data sets."""
+    cfg = load(file, data)
+    name = data_of(file)
+    space = find_label_space(name if name in OFFICIAL else None, data[name][0])
+    assert tuple(metainfo_of(next(datasets_of(cfg, "val_dataloader")))["classes"]) == space.classes
+    heads = [cfg.model[name] for name in ("decode_head", "auxiliary_head") if name in cfg.model]
+    assert [head.num_classes for head in heads] == [space.num_classes] * len(heads)
+    for head in heads:
+        if "loss_decode" in head:
+            assert head.loss_decode.avg_non_ignore
+        else:
+            assert head.loss_cls.class_weight == [1.0] * space.num_classes + [0.1]
+    assert cfg.model.data_preprocessor.size == cfg.crop_size
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    assert len(dataset) == 4 if kind == "synthetic" else 6
+    assert len(dataset) == (6 if name in GENERIC and "synthetic" not in file.name else 4)
     channels, height, width = dataset[len(dataset) - 1]["inputs"].shape
-    assert channels == 3 and height <= 96 and width <= 128  # padded to the crop's size in the batch
-    if kind == "mixed":
-        loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
-        mixed = HOOKS.build(cfg.custom_hooks[0]).mixed(loader, cfg, seed=0, device=torch.device("cpu"))
-        assert len(mixed.dataset) == 6 + 4 and len(next(iter(mixed))["inputs"]) == 8
+    assert channels == 3 and height <= cfg.crop_size[0] and width <= cfg.crop_size[1]  # padded in the batch
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         assert len(DATASETS.build(loader.dataset)) == 2
 
 
+@pytest.mark.parametrize("name", [*GENERIC, *OFFICIAL])
+def test_a_mixed_batch_is_half_synthetic(name, data):
+    model = "efficientnet_lite0_fpn" if name == "streets" else "segformer_b2"
+    cfg = load(FOLDER / f"{model}_{name}_mixed.py", data)
+    cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+    real = Runner.build_dataloader(cfg.train_dataloader, seed=0)
+    mixed = HOOKS.build(cfg.custom_hooks[0]).mixed(real, cfg, seed=0, device=torch.device("cpu"))
+    assert len(mixed.dataset) == len(real.dataset) + 4
+    synthetic = ["tar#" in sample.img_path for sample in next(iter(mixed))["data_samples"]]
+    assert sum(synthetic) * 2 == len(synthetic) == cfg.train_dataloader.batch_size
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_model_builds_without_network(name, data):
+    if "mask2former" in name and not MMDET:
+        pytest.skip("needs mmdet")
+    cfg = load(FOLDER / f"{name}_generic_real.py", data)
+    model = MODELS.build(without_initial_weights(cfg.model))
+    assert model.decode_head.num_classes == 3
+    assert sum(weight.numel() for weight in model.parameters()) / 1e6 == pytest.approx(MODEL_NAMES[name], abs=0.1)
+
+
 @pytest.mark.parametrize("file", [file for file in CONFIGS if "mixed" in file.name], ids=lambda file: file.stem)
-def test_mixed_differs_in_its_training_set_alone(file):
-    mixed = Config.fromfile(file)
-    real = Config.fromfile(file.with_name(file.name.replace("mixed", "real")))
+def test_mixed_is_its_real_sibling_and_one_line(file):
+    _, bases = ast.parse(file.read_text()).body  # after the docstring
+    assert ast.unparse(bases) == f"_base_ = ['{file.name.replace('mixed', 'real')}', '_base_/mixed.py']"
+
+
+@pytest.mark.parametrize("name", [*GENERIC, *OFFICIAL])
+def test_mixed_differs_in_its_training_set_alone(name):
+    mixed, real = (Config.fromfile(FOLDER / f"segformer_b0_{name}_{kind}.py") for kind in ("mixed", "real"))
     assert {key for key in {*mixed, *real} if mixed.get(key) != real.get(key)} == {"custom_hooks"}
 
 
@@ -96,13 +153,43 @@ def test_synthetic_differs_in_its_training_set_alone(file):
     assert loader.dataset.pipeline == plain.dataset.pipeline
 
 
-def test_segformer_is_mmsegs_own_but_for_what_its_docstring_says(tmp_path):
-    (tmp_path / "stock.py").write_text('_base_ = "mmseg::_base_/models/segformer_mit-b0.py"\n')
-    stock = Config.fromfile(tmp_path / "stock.py").model
-    del stock["_scope_"]  # mmengine's mark of a base from another package
-    stock.decode_head.norm_cfg.type = "BN"
-    stock.decode_head.loss_decode.avg_non_ignore = True
-    assert Config.fromfile(FOLDER / "_base_" / "models" / "segformer_b0.py").model == stock
+def test_a_generic_config_takes_its_classes_from_the_root(data):
+    root = data["generic"][0]
+    cfg = load_config(FOLDER / "deeplabv3plus_r50_generic_real.py", data_root=root)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        assert loader.dataset.data_root == str(root)
+        assert loader.dataset.metainfo == {"classes": ("sky", "road", "car"), "palette": [[0] * 3, [1] * 3, [2] * 3]}
+    with pytest.raises(ValueError, match=r"generic_real\.py is for any data set .* --data-root names its root"):
+        load_config(FOLDER / "deeplabv3plus_r50_generic_real.py")
+    with pytest.raises(ValueError, match=r"meta\.json is missing: it names the classes"):
+        load_config(FOLDER / "deeplabv3plus_r50_generic_real.py", data_root=root / "train")
+
+
+def test_an_official_data_set_that_lacks_something_is_named(tmp_path, data):
+    config = FOLDER / "segformer_b0_cityscapes_mixed.py"
+    with pytest.raises(ValueError, match=r"no such folder: .*none/leftImg8bit/train"):
+        check_data(load_config(config, data_root=tmp_path / "none"))
+    root = shutil.copytree(data["cityscapes"][0], tmp_path / "cityscapes")
+    with pytest.raises(ValueError, match=r"shards in .* have the classes"):
+        check_data(load_config(config, data_root=root, shards=data["ade20k"][1]))
+    for file in root.rglob("*_labelTrainIds.png"):
+        file.unlink()
+    message = (
+        r"4 images in .*train have no label map in .*, such as .*TrainIds.png; mmseg's .*/cityscapes.py makes them"
+    )
+    with pytest.raises(ValueError, match=message):
+        check_data(load_config(config, data_root=root))
+
+
+def test_official_sizes_and_lengths_come_from_the_environment(monkeypatch):
+    for name, value in {"SEG_HEIGHT": "64", "SEG_WIDTH": "128", "SEG_ITERS": "300", "SEG_BATCH": "3"}.items():
+        monkeypatch.setenv(name, value)
+    cfg = Config.fromfile(FOLDER / "segformer_b2_cityscapes_real.py")
+    assert cfg.model.data_preprocessor.size == cfg.train_dataloader.dataset.pipeline[3].crop_size == (64, 128)
+    assert cfg.train_dataloader.dataset.pipeline[2].scale == cfg.val_dataloader.dataset.pipeline[1].scale == (256, 128)
+    assert cfg.train_dataloader.batch_size == 3
+    assert cfg.train_cfg == {"type": "IterBasedTrainLoop", "max_iters": 300, "val_interval": 30}
+    assert cfg.param_scheduler[0].end == cfg.param_scheduler[1].begin == 30
 
 
 def test_light_encoder_starts_from_imagenet_and_fits_its_neck():

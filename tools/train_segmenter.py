@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path, help="an mmengine config, such as those in configs/segmenters")
-    parser.add_argument("--data-root", type=Path, help="root of the real data, in the generic layout; for all splits")
+    parser.add_argument("--data-root", type=Path, help="root of the real data, for all splits")
     parser.add_argument("--shards", type=Path, help="folder of synthetic shards, for a _mixed or _synthetic config")
     parser.add_argument("--generator", type=Path, help="run folder or snapshot of the GAN, for an _on_the_fly config")
     parser.add_argument("--work-dir", type=Path, help="output folder (default: runs/segmenters/CONFIG)")
@@ -51,9 +51,11 @@ def build_config(args: argparse.Namespace) -> "Config":
     from mmengine.runner import find_latest_checkpoint
 
     from augment.mmseg.checkpoint import load_checkpoint, save_plain_checkpoints
-    from augment.mmseg.compat import distribute_on_cpu
+    from augment.mmseg.compat import attend_without_ops, distribute_on_cpu
     from augment.mmseg.config import check_data, load_config, parse_options
     from augment.mmseg.evaluate import score_each_class
+    from augment.mmseg.initial_weights import fetch_initial_weights, without_initial_weights
+    from augment.mmseg.packages import require_packages
 
     cuda = torch.cuda.is_available()
     if args.amp and not cuda:
@@ -65,6 +67,8 @@ def build_config(args: argparse.Namespace) -> "Config":
         generator=args.generator,
         options=parse_options(args.cfg_options),
     )
+    require_packages(cfg.model, args.config.name)
+    attend_without_ops()
     cfg.work_dir = str(args.work_dir)
     cfg.launcher = args.launcher
     cfg.resume = args.resume and args.test_only is None
@@ -86,6 +90,10 @@ def build_config(args: argparse.Namespace) -> "Config":
     for file in starts:
         if file is not None and "://" not in file:
             load_checkpoint(file)  # a file that is refused is a user's error, told before any work starts
+    if args.test_only is not None or starts[1] is not None:
+        without_initial_weights(cfg.model)
+    else:
+        fetch_initial_weights(cfg.model)
     return cfg
 
 

@@ -16,7 +16,8 @@ import yaml
 from mmengine.config import Config
 
 from augment.mmseg.arms import ON_THE_FLY, REAL, SYNTHETIC, Arm, Mix, arm_config, epochs_as_real
-from augment.mmseg.config import check_data, classes_of, load_config
+from augment.mmseg.classes import metainfo_of
+from augment.mmseg.config import check_data, datasets_of, load_config
 from augment.mmseg.shard_dataset import check_classes
 from augment.mmseg.train_on_synthetic import check_settings, keep_settings
 from augment.shards import MANIFEST
@@ -105,7 +106,7 @@ class Comparison:
 
         self.out.mkdir(parents=True, exist_ok=True)
         asked = {"fractions": [part.describe() for part in self.parts], "arms": [arm.describe() for arm in self.arms]}
-        asked |= {"budgets": self.budgets, "seeds": self.seeds, "classes": list(classes_of(reals[0]))}
+        asked |= {"budgets": self.budgets, "seeds": self.seeds, "classes": classes_of(reals[0])}
         write_text(self.out / "settings.json", json.dumps({**decisive, **asked}, indent=1, ensure_ascii=False) + "\n")
         stages = []
         for real, part in zip(reals, self.parts, strict=True):
@@ -190,6 +191,10 @@ class Comparison:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_text(file, cfg.pretty_text)
             yield (budget, arm), file
+
+
+def classes_of(cfg: Config) -> list[str]:
+    return list(metainfo_of(next(datasets_of(cfg, "train_dataloader")))["classes"])
 
 
 def absolute(places: Mapping[str, Path | None]) -> dict[str, Path | None]:

@@ -12,6 +12,8 @@ import torch
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
+from augment.mmseg.packages import dicts_in
+
 _FORK_PACKAGES = {
     "mmseg": "onedl-mmsegmentation",
     "mmdet": "onedl-mmdetection",
@@ -61,7 +63,10 @@ def attend_without_ops() -> None:
 
 
 def distribute_on_cpu(cfg: Config) -> None:
-    """Let a config with a launcher run on processes without a GPU, over gloo."""
+    """Let a config with a launcher run on processes without a GPU, over gloo, where torch has no SyncBN."""
+    for part in dicts_in(cfg.model):
+        if part.get("type") == "SyncBN":
+            part.type = "BN"
     cfg.merge_from_dict(
         {
             "env_cfg.dist_cfg.backend": "gloo",

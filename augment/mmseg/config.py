@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
-from mmseg.registry import DATASETS
 
+from augment.mmseg.classes import fill_in_classes, metainfo_of
+from augment.mmseg.official import check_official
+from augment.mmseg.packages import missing_import
 from augment.mmseg.shard_dataset import check_classes, check_unshifted, index_shards, read_label_space
 from augment.order import read_recipe
 from dpsims.labels import load_label_space
@@ -27,22 +29,29 @@ def load_config(
 ) -> Config:
     """A config with every data set's root, shards and generator replaced where given, then mmengine's `--cfg-options`.
 
+    What a config for any data set in the generic layout leaves open is filled in from ROOT/meta.json.
+
     Args:
         file: a path, or `mmseg::PATH` for one of the configs that come with mmseg.
 
     Raises:
-        ValueError: no such config, or `shards` or a `generator` for a config that has no use for it.
+        ValueError: no such config, a package that it imports is missing, `shards` or a `generator` for one that has no
+            use for it, or no classes for one that leaves them open.
     """
     file = find_config(str(file))
     if not file.is_file():
         raise ValueError(f"no such config: {file}")
-    cfg = Config.fromfile(file)
+    try:
+        cfg = Config.fromfile(file)
+    except ImportError as error:
+        raise missing_import(error, file.name) from error
     parts = [part for loader in _LOADERS for part in datasets_of(cfg, loader)]
     if data_root is not None:
         cfg.data_root = str(data_root)
         for part in parts:
             if "data_root" in part:
                 part.data_root = str(data_root)
+    fill_in_classes(cfg, parts, data_root, file.name)
     given = {"shards": (shards, "`_mixed` or `_synthetic`"), "generator": (generator, "`_on_the_fly`")}
     for name, (place, siblings) in given.items():
         users = [part for part in (*parts, *synthetic_hooks(cfg)) if name in part]
@@ -88,13 +97,6 @@ def datasets_of(cfg: Config, loader: str) -> Iterator[ConfigDict]:
             yield dataset
 
 
-def classes_of(cfg: Config) -> list[str]:
-    """The names of the classes that a config is trained for."""
-    dataset = next(datasets_of(cfg, "train_dataloader"))
-    metainfo = dataset.get("metainfo") or DATASETS.get(dataset.type).METAINFO
-    return list(metainfo["classes"])
-
-
 def synthetic_hooks(cfg: Config) -> list[ConfigDict]:
     """Those that put synthetic samples into the training (`MixSynthetic`, `PaintSynthetic`)."""
     return [hook for hook in cfg.get("custom_hooks") or [] if "shards" in hook or "generator" in hook]
@@ -112,13 +114,14 @@ def check_data(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> None:
                 _check_shards(dataset)
             elif dataset.type == "BaseSegDataset":
                 _check_folders(dataset)
+            else:
+                check_official(dataset)
     for hook in synthetic_hooks(cfg) if "train_dataloader" in loaders else []:
-        real = next(datasets_of(cfg, "train_dataloader"))
-        classes = {key: real[key] for key in ("metainfo",) if key in real}
+        metainfo = metainfo_of(next(datasets_of(cfg, "train_dataloader")))
         if "shards" in hook:
-            _check_shards(ConfigDict(shards=hook.shards, **classes))
+            _check_shards(ConfigDict(shards=hook.shards, **({"metainfo": metainfo} if metainfo else {})))
         else:
-            _check_generator(hook, **classes)
+            _check_generator(hook, metainfo)
 
 
 def _check_shards(dataset: ConfigDict) -> None:
@@ -130,7 +133,7 @@ def _check_shards(dataset: ConfigDict) -> None:
     index_shards(root)
 
 
-def _check_generator(hook: ConfigDict, metainfo: ConfigDict | None = None) -> None:
+def _check_generator(hook: ConfigDict, metainfo: ConfigDict | dict | None) -> None:
     snapshot = load_generator(Path(hook.generator))
     if metainfo is not None:
         check_classes(snapshot.space.classes, metainfo["classes"], f"the images of {hook.generator}")

@@ -1,13 +1,13 @@
-"""The light segmenter's config for any data set in the generic layout, from the base files of the shipped configs."""
+"""The light segmenter's config for any data set in the generic layout, from the shipped one."""
 
 from pathlib import Path
 
 from mmengine.config import Config
 
-from augment.mmseg.config import load_config
+from augment.mmseg.classes import set_classes
 from dpsims.labels import LabelSpace
 
-BASE = Path(__file__).resolve().parents[2] / "configs" / "segmenters" / "_base_" / "efficientnet_lite0_fpn_generic.py"
+BASE = Path(__file__).resolve().parents[2] / "configs" / "segmenters" / "efficientnet_lite0_fpn_generic_real.py"
 
 
 def light_config(
@@ -32,15 +32,15 @@ def light_config(
         workers: processes that read the training images; 0 reads them in this one.
         shards: train on these alone, in place of `train_split`.
     """
-    cfg = load_config(BASE)
+    cfg = Config.fromfile(BASE)
     set_size(cfg, height, width)
     set_length(cfg, iterations)
     cfg.data_root = str(data_root)
-    cfg.metainfo = {"classes": space.classes, "palette": [list(colour) for colour in space.palette]}
-    cfg.model.decode_head.num_classes = space.num_classes
+    loaders = (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)
+    set_classes(cfg, [loader.dataset for loader in loaders], space)
     for loader, split in (("train_dataloader", train_split), ("test_dataloader", test_split)):
         folders = {"img_path": f"{split}/images", "seg_map_path": f"{split}/labels"}
-        cfg[loader].dataset.update(data_root=cfg.data_root, metainfo=cfg.metainfo, data_prefix=folders)
+        cfg[loader].dataset.update(data_root=cfg.data_root, data_prefix=folders)
         cfg[loader].update(num_workers=workers, persistent_workers=workers > 0)
     cfg.batch_size = cfg.train_dataloader.batch_size = batch_size
     if shards is not None:

@@ -8,7 +8,7 @@ from mmengine.config import ConfigDict
 from mmengine.config.utils import MODULE2PACKAGE
 
 # mmseg's heads that extend mmdet's. Without mmdet they are there all the same, and fail with an error about nothing.
-_EXTEND_MMDET = {"MaskFormerHead", "Mask2FormerHead"}
+EXTEND_MMDET = {"MaskFormerHead", "Mask2FormerHead"}
 # mmdet's own requirements would replace numpy and OpenCV by older ones; these are the ones that a segmenter does need.
 _MMDET_NEEDS = "pycocotools shapely terminaltables six"
 
@@ -22,15 +22,25 @@ def require_packages(model: ConfigDict, source: str) -> None:
     for part in dicts_in(model):
         scope = scope_of(part.get("type"))
         if scope in MODULE2PACKAGE and importlib.util.find_spec(scope) is None:
-            hint = f"; install it with: {mmdet_install()}" if scope == "mmdet" else ""
-            raise ValueError(f"{source}: {part.type} needs the package {scope}, which is missing{hint}")
+            raise ValueError(f"{source}: {part.type} needs the package {scope}, which is missing{_hint(scope)}")
+
+
+def missing_import(error: ImportError, source: str) -> ValueError:
+    """What to tell a person whose config imports something that is not there."""
+    reason = str(error.__cause__ or error)
+    package = next((name for name in MODULE2PACKAGE if f"{name}." in reason or f"{name}'" in reason), "")
+    return ValueError(f"{source}: {reason}; its package is not installed{_hint(package)}")
+
+
+def _hint(package: str) -> str:
+    return f"; install it with: {mmdet_install()}" if package == "mmdet" else ""
 
 
 def scope_of(kind: object) -> str:
     """The package that a config's `type` is from: `mmdet.DiceLoss` from mmdet, a bare name from mmseg."""
     if not isinstance(kind, str):  # a class, or no type at all
         return "mmseg"
-    if kind in _EXTEND_MMDET:
+    if kind in EXTEND_MMDET:
         return "mmdet"
     return kind.partition(".")[0] if "." in kind else "mmseg"
 

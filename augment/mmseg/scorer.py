@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import DATASETS, MODELS
@@ -20,7 +20,8 @@ from augment.mmseg.checkpoint import load_into
 from augment.mmseg.compat import attend_without_ops
 from augment.mmseg.config import datasets_of, load_config
 from augment.mmseg.evaluate import scores_of_areas
-from augment.mmseg.packages import bare_name, dicts_in, require_packages
+from augment.mmseg.initial_weights import without_initial_weights
+from augment.mmseg.packages import bare_name, require_packages
 from dpsims.labels import IGNORE_INDEX, LabelSpace
 from dpsims.sample import Labelled
 
@@ -71,10 +72,7 @@ def load_segmenter(
             from something that an RGB array cannot replace.
         FileNotFoundError: no such checkpoint.
     """
-    try:
-        cfg = load_config(config, options=options)
-    except ImportError as error:
-        raise ValueError(f"{config}: {error.__cause__ or error}; its package is not installed") from error
+    cfg = load_config(config, options=options)
     if "model" not in cfg:
         raise ValueError(f"{config} is no segmenter's config: it has no `model`")
     require_packages(cfg.model, str(config))
@@ -171,16 +169,6 @@ def array_pipeline(cfg: Config, source: str) -> Compose:
         )
     start = {"type": "LoadImageFromNDArray", "to_float32": loader.get("to_float32", False)}
     return Compose([start, *(step for step in steps if not bare_name(step["type"]).startswith("Load"))])
-
-
-def without_initial_weights(model: ConfigDict) -> ConfigDict:
-    """The model's config with nothing to load while it is built: the checkpoint has it all."""
-    model.pretrained = None
-    for part in dicts_in(model):
-        if bare_name(part.get("type")) == "TIMMBackbone":  # looks into timm's hub as soon as it is built
-            part.pretrained = False
-            part.pop("checkpoint_path", None)
-    return model
 
 
 def class_names(meta: dict, cfg: Config) -> tuple[str, ...]:

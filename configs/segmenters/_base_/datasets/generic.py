@@ -1,4 +1,6 @@
-"""The generic layout, ROOT/{train,val,test}/{images,labels}: pipelines and loaders; a child names the root and the classes.
+"""The generic layout, ROOT/{train,val,test}/{images,labels}: pipelines and loaders.
+
+A child may name the root and the classes; else `--data-root` of our tool does, by its meta.json.
 
 Sizes come from the environment, so that one config serves all, under any tool:
 

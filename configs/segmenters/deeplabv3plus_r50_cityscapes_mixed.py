@@ -1,0 +1,3 @@
+"""DeepLabV3+ on a ResNet-50 on Cityscapes' real images and on shards, half of each batch."""
+
+_base_ = ["deeplabv3plus_r50_cityscapes_real.py", "_base_/mixed.py"]

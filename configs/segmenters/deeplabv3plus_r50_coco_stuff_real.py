@@ -1,0 +1,9 @@
+"""DeepLabV3+ on a ResNet-50 on COCO-Stuff's real images alone."""
+
+_base_ = ["_base_/models/deeplabv3plus_r50.py", "_base_/datasets/coco_stuff.py", "_base_/schedules/sgd_80k.py"]
+model = dict(
+    data_preprocessor=dict(size=_base_.crop_size),
+    decode_head=dict(num_classes=_base_.num_classes),
+    auxiliary_head=dict(num_classes=_base_.num_classes),
+)
+train_cfg = dict(max_iters=int("{{$SEG_ITERS:160000}}"))

@@ -1,0 +1,7 @@
+"""The light segmenter on Cityscapes' real images alone."""
+
+_base_ = ["_base_/models/efficientnet_lite0_fpn.py", "_base_/datasets/cityscapes.py", "_base_/schedules/adamw_40k.py"]
+model = dict(
+    data_preprocessor=dict(size=_base_.crop_size),
+    decode_head=dict(num_classes=_base_.num_classes),
+)

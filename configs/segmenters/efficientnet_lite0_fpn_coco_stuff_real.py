@@ -1,0 +1,7 @@
+"""The light segmenter on COCO-Stuff's real images alone."""
+
+_base_ = ["_base_/models/efficientnet_lite0_fpn.py", "_base_/datasets/coco_stuff.py", "_base_/schedules/adamw_40k.py"]
+model = dict(
+    data_preprocessor=dict(size=_base_.crop_size),
+    decode_head=dict(num_classes=_base_.num_classes),
+)

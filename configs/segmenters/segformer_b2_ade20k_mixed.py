@@ -1,0 +1,3 @@
+"""SegFormer-B2 on ADE20K's real images and on shards, half of each batch."""
+
+_base_ = ["segformer_b2_ade20k_real.py", "_base_/mixed.py"]

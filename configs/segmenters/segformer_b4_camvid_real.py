@@ -1,0 +1,7 @@
+"""SegFormer-B4 on CamVid's real images alone."""
+
+_base_ = ["_base_/models/segformer_b4.py", "_base_/datasets/camvid.py", "_base_/schedules/adamw_segformer_imagenet.py"]
+model = dict(
+    data_preprocessor=dict(size=_base_.crop_size),
+    decode_head=dict(num_classes=len(_base_.metainfo["classes"])),
+)

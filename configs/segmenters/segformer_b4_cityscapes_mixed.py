@@ -1,0 +1,3 @@
+"""SegFormer-B4 on Cityscapes' real images and on shards, half of each batch."""
+
+_base_ = ["segformer_b4_cityscapes_real.py", "_base_/mixed.py"]

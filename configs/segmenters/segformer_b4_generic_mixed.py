@@ -1,0 +1,3 @@
+"""SegFormer-B4 on real images and on shards, half of each batch, for any data set in the generic layout."""
+
+_base_ = ["segformer_b4_generic_real.py", "_base_/mixed.py"]
