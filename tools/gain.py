@@ -4,7 +4,7 @@ For each label fraction and each seed, the same segmenter is trained in every ar
 says with what certainty the arms differ. The same command goes on where it stopped, on several GPUs side by side.
 
     python tools/gain.py configs/segmenters/efficientnet_lite0_fpn_camvid_real.py --data-root data/camvid \\
-        --generator 1=runs/gan 0.25=runs/gan25 --arms mixed mixed-filtered pretrain on-the-fly --out runs/gain
+        --generator 1=runs/gan 0.25=runs/gan25 --arms mixed pretrain on-the-fly --out runs/gain
 
 A generator for a fraction of the labels is to have seen no others. This makes such a data set to train it on:
 
@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from augment.report.gain import write_gain_report
 
+from augment.report.gain import write_gain_report
 from augment.stages import Timings, run_side_by_side
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--out", type=Path, required=True, metavar="DIR", help="folder of everything")
     add("--fractions", type=float, nargs="+", metavar="F", help="of the labels (default: those of the generators)")
     add("--generator", nargs="+", default=[], metavar="F=RUN", help="of each fraction: run folder or snapshot")
-    add("--arms", nargs="+", metavar="ARM", help="beside real: synthetic, mixed, pretrain, each also as ARM-filtered, "
-        "and on-the-fly (default: all; filtered ones if there is a --filter)")  # fmt: skip
+    add("--arms", nargs="+", metavar="ARM", help="beside real: synthetic, mixed, pretrain, on-the-fly (default: all)")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the segmenters (default: 0 1 2)")
     add("--iterations", type=int, help="of a training on real images (default: the config's)")
     add("--equal", nargs="+", choices=["iterations", "epochs"], default=["iterations", "epochs"],
@@ -49,7 +48,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--loss-weight", type=float, default=1, help="of synthetic pixels (default: %(default)s)")
     add("--perturb", help="the label maps, in all synthetic arms: a preset or a file, as of tools/synthesize.py")
     add("--synthesis", default=[], help="more of tools/synthesize.py, as in --synthesis='--samples 16'", **quoted)
-    add("--filter", default=[], help="of tools/filter.py, as in --filter='--scorer discriminator'", **quoted)
     add("--jobs", type=int, help="trainings at once (default: one for each GPU, on a CPU one)")
     add("--report-only", action="store_true", help="train nothing; report what is finished")
     return parser.parse_args(argv)
@@ -57,17 +55,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def build(arguments: argparse.Namespace) -> "Comparison":
     """What is to be compared; raises a ValueError for options that make no sense."""
-    from augment.mmseg.arms import ON_THE_FLY, PRETRAIN, REAL, SYNTHETIC, Mix, parse_arms
+    from augment.mmseg.arms import KINDS, REAL, Mix, parse_arms
     from augment.mmseg.comparison import Comparison, find_parts
     from augment.mmseg.config import load_config
 
-    names = arguments.arms
-    if names is None:
-        shards = [SYNTHETIC, "mixed", PRETRAIN]
-        names = [*shards, *(f"{name}-filtered" for name in shards if arguments.filter), ON_THE_FLY]
-    arms = parse_arms(names)
-    if any(arm.filtered for arm in arms) and not arguments.filter:
-        raise ValueError("filtered arms need --filter='--scorer …'")
+    arms = parse_arms(arguments.arms or KINDS)
     if len(set(arguments.seeds)) != len(arguments.seeds):
         raise ValueError(f"--seeds are different numbers, not {arguments.seeds}")
     generators = parse_generators(arguments.generator)
@@ -85,7 +77,6 @@ def build(arguments: argparse.Namespace) -> "Comparison":
         iterations=arguments.iterations or load_config(arguments.config).train_cfg.max_iters,
         budgets=arguments.equal,
         synthesis=arguments.synthesis,
-        filtering=arguments.filter,
         perturb=arguments.perturb,
     )
 

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,7 +16,6 @@ TITLES = {
     PRETRAIN: "synthetic images, then real ones",
     ON_THE_FLY: "real images and images painted on the fly",
 }
-FILTERED = "-filtered"
 LENGTHS = ("begin", "end", "T_max", "total_iters", "step_size")  # of a schedule, in iterations
 
 
@@ -50,19 +49,17 @@ class Arm:
 
     Attributes:
         kind: of `KINDS`.
-        filtered: of the synthetic samples, what a filter rejects is left out.
     """
 
     kind: str
-    filtered: bool = False
 
     @property
     def name(self) -> str:
-        return self.kind + (FILTERED if self.filtered else "")
+        return self.kind
 
     @property
     def title(self) -> str:
-        return TITLES[self.kind] + (", filtered" if self.filtered else "")
+        return TITLES[self.kind]
 
     def real_share(self, mix: Mix) -> Fraction:
         """Of all samples of the training."""
@@ -76,19 +73,15 @@ class Arm:
         return 1 - (share / 2 if mix.schedule == "linear" else share)
 
     def describe(self) -> dict:
-        return {"name": self.name, "title": self.title, **asdict(self)}
+        return {"name": self.name, "title": self.title, "kind": self.kind, "filtered": False}
 
 
 def parse_arms(names: Sequence[str]) -> list[Arm]:
     """The arms by their names, real images alone among them."""
-    arms = []
-    for name in dict.fromkeys((REAL, *names)):
-        arm = Arm(name.removesuffix(FILTERED), name.endswith(FILTERED))
-        known = [*KINDS, *(kind + FILTERED for kind in (SYNTHETIC, MIXED, PRETRAIN))]
-        if arm.name not in known:
-            raise ValueError(f"--arms is of {', '.join(known)}, not {name!r}")
-        arms.append(arm)
-    return arms
+    unknown = [name for name in names if name not in KINDS]
+    if unknown:
+        raise ValueError(f"--arms is of {', '.join(KINDS)}, not {unknown[0]!r}")
+    return [Arm(name) for name in dict.fromkeys((REAL, *names))]
 
 
 def epochs_as_real(arm: Arm, mix: Mix, iterations: int) -> int:
@@ -103,14 +96,13 @@ def arm_config(
     iterations: int,
     *,
     shards: Path | None = None,
-    decisions: Path | None = None,
     generator: Path | None = None,
     perturb: str | None = None,
 ) -> Config:
     """The real arm's config with what the arm is trained on, for so many iterations.
 
     Args:
-        shards, decisions: of the synthetic samples, and a filter's verdict on them.
+        shards: of the synthetic samples.
         generator, perturb: of `PaintSynthetic`.
     """
     cfg = copy.deepcopy(real)
@@ -126,8 +118,6 @@ def arm_config(
         hook = {"type": "augment.mmseg.paint.PaintSynthetic", "generator": str(generator), "perturb": perturb}
     else:
         hook = {"type": "augment.mmseg.mix.MixSynthetic", "shards": str(shards)}
-        if arm.filtered:
-            hook["decisions"] = str(decisions)
     cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), {**hook, **share, "loss_weight": mix.loss_weight}]
     return cfg
 
@@ -137,12 +127,12 @@ def set_iterations(cfg: Config, iterations: int) -> None:
     factor = Fraction(iterations, cfg.train_cfg.max_iters)
 
     def scaled(length: int) -> int:
-        return round(length * factor)
+        return max(1, round(length * factor)) if length else 0
 
     cfg.train_cfg.max_iters = iterations
-    cfg.train_cfg.val_interval = min(iterations, max(1, scaled(cfg.train_cfg.val_interval)))
+    cfg.train_cfg.val_interval = min(iterations, scaled(cfg.train_cfg.val_interval))
     checkpoint = cfg.default_hooks.checkpoint
-    checkpoint.interval = min(iterations, max(1, scaled(checkpoint.interval)))
+    checkpoint.interval = min(iterations, scaled(checkpoint.interval))
     for scheduler in cfg.param_scheduler:
         for name in LENGTHS:
             if scheduler.get(name) is not None:

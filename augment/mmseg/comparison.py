@@ -30,7 +30,6 @@ from dpsims.sample import load_generator
 
 ITERATIONS, EPOCHS = BUDGETS = ("iterations", "epochs")  # of real data: what is equal in all arms
 FOLDERS = {ITERATIONS: "segmenters", EPOCHS: "segmenters-epochs"}
-FILTER_RESULT = "filter.json"
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Part:
         generator_images: how many labelled images it was trained on; None where nothing tells.
     """
 
-    fraction: float
+    fraction: float | int
     data: Path
     images: int
     generator: Path | None = None
@@ -70,7 +69,7 @@ class Comparison:
         config: file of the segmenter on real images.
         iterations: of the real arm.
         budgets: of `BUDGETS`.
-        synthesis, filtering: more options of tools/synthesize.py and tools/filter.py, as typed.
+        synthesis: more options of tools/synthesize.py, as typed.
         perturb: of the label maps, in all synthetic arms.
     """
 
@@ -83,7 +82,6 @@ class Comparison:
     iterations: int
     budgets: list[str]
     synthesis: list[str]
-    filtering: list[str]
     perturb: str | None
 
     def prepare(self) -> list[Stage]:
@@ -99,7 +97,7 @@ class Comparison:
                 made = load_generator(part.generator).space.classes
                 check_classes(made, classes_of(real), f"the images of {part.generator}")
         decisive = {"config": str(self.config.resolve()), "iterations": self.iterations, **asdict(self.mix)}
-        decisive |= {"synthesis": self.synthesis, "filtering": self.filtering, "perturb": self.perturb}
+        decisive |= {"synthesis": self.synthesis, "perturb": self.perturb}
         check_settings(self.out, decisive)
         for part in self.parts:
             check_settings(self.out / part.name, part.describe())
@@ -115,7 +113,7 @@ class Comparison:
         return stages
 
     def synthetic_stages(self, part: Part) -> Iterator[Stage]:
-        """The shards, and a filter's verdict on them."""
+        """The shards, if an arm needs some."""
         folder = self.out / part.name
         if any(arm.kind not in (REAL, ON_THE_FLY) for arm in self.arms):
             perturb = ("--perturb", self.perturb) if self.perturb else ()
@@ -129,25 +127,6 @@ class Comparison:
                 ),
                 product=folder / "shards" / MANIFEST,
             )
-        if any(arm.filtered for arm in self.arms):
-            inputs = [folder / "shards" / MANIFEST]
-            scorer = self.filtering[self.filtering.index("--scorer") + 1] if "--scorer" in self.filtering else ""
-            if scorer == "segmenter":
-                work_dir = folder / FOLDERS[ITERATIONS] / f"{REAL}-seed{self.seeds[0]}"
-                inputs.append(work_dir / "test.json")
-                judge = ("--config", short(folder / "configs" / f"{REAL}.py"), "--checkpoint", short(work_dir))
-            else:
-                judge = ("--run", short(part.generator.absolute()))
-            yield Stage(
-                f"{part.name}/filtered",
-                f"Filter for {part.name} % of the labels",
-                (
-                    *("tools/filter.py", "--shards", short(folder / "shards"), *judge),
-                    *(*self.filtering, "--out", short(folder / "filtered")),
-                ),
-                product=folder / "filtered" / FILTER_RESULT,
-                inputs=tuple(inputs),
-            )
 
     def training_stages(self, part: Part, real: Config) -> Iterator[Stage]:
         """The segmenters, all arms of a seed before the next seed."""
@@ -157,7 +136,6 @@ class Comparison:
             for (budget, arm), config in configs.items():
                 work_dir = folder / FOLDERS[budget] / f"{arm.name}-seed{seed}"
                 inputs = [] if arm.kind in (REAL, ON_THE_FLY) else [folder / "shards" / MANIFEST]
-                inputs += [folder / "filtered" / FILTER_RESULT] if arm.filtered else []
                 length = "" if budget == ITERATIONS else ", equal epochs"
                 yield Stage(
                     f"{part.name}/{work_dir.parent.name}/{work_dir.name}",
@@ -183,7 +161,7 @@ class Comparison:
     def write_configs(self, part: Part, real: Config) -> Iterator[tuple[tuple[str, Arm], Path]]:
         """Each training's config file."""
         folder = self.out / part.name
-        places = {"shards": folder / "shards", "decisions": folder / "filtered", "generator": part.generator}
+        places = {"shards": folder / "shards", "generator": part.generator}
         for budget, arm in self.trainings():
             length = self.iterations if budget == ITERATIONS else epochs_as_real(arm, self.mix, self.iterations)
             cfg = arm_config(real, arm, self.mix, length, **absolute(places), perturb=self.perturb)
@@ -202,7 +180,12 @@ def absolute(places: Mapping[str, Path | None]) -> dict[str, Path | None]:
 
 
 def find_parts(
-    data_root: Path, out: Path, fractions: Sequence[float], generators: Mapping[float, Path], *, needed: bool
+    data_root: Path,
+    out: Path,
+    fractions: Sequence[float | int],
+    generators: Mapping[float | int, Path],
+    *,
+    needed: bool,
 ) -> list[Part]:
     """The fractions of a data set in the generic layout, each with its generator.
 

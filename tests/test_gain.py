@@ -1,0 +1,139 @@
+"""Arms by hand, and a comparison as its user runs it: what is planned, what is refused, what comes out."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from mmengine.config import Config
+from mmseg_data import write_data_set
+from mmseg_run import CONFIGS, streets_space
+
+from augment.mmseg.arms import Arm, Mix, arm_config, epochs_as_real, parse_arms, set_iterations
+from augment.mmseg.comparison import BUDGETS, Comparison, Part, find_parts
+from dpsims.generator import Generator
+from dpsims.sample import save_generator
+
+ROOT = Path(__file__).parents[1]
+REAL = CONFIGS / "efficientnet_lite0_fpn_streets_real.py"
+TINY = {"z_dim": 8, "cond_channels": 8, "channel_base": 2, "spade_hidden": 8, "attention_size": 16}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A data set, and the run of a generator that was trained on it."""
+    root, space = tmp_path_factory.mktemp("data"), streets_space()
+    write_data_set(root / "data", space)
+    architecture = {"num_classes": space.num_classes, "height": 32, "width": 64, **TINY}
+    (root / "gan").mkdir()
+    torch.manual_seed(0)
+    save_generator(root / "gan", Generator(**architecture), architecture, space, {"images_seen": 1})
+    trained = {"root": str(root / "data"), "train_split": "train", "layout": "generic", "label_space": None}
+    (root / "gan" / "config.yaml").write_text(yaml.safe_dump({"data": trained}))
+    return root / "data", root / "gan"
+
+
+def test_arms_by_their_names():
+    assert [arm.kind for arm in parse_arms(["mixed", "mixed"])] == ["real", "mixed"]
+    with pytest.raises(ValueError, match="--arms is of real, synthetic, mixed, pretrain, on-the-fly, not 'mixd'"):
+        parse_arms(["mixd"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "mix", "iterations"),
+    [
+        ("real", Mix(), 100),
+        ("mixed", Mix(share=0.75), 400),  # a quarter of each batch is real
+        ("mixed", Mix(share=0.5, schedule="linear"), 133),  # three quarters of all samples are
+        ("pretrain", Mix(pretraining=0.2), 125),  # 100 iterations after 25
+        ("on-the-fly", Mix(), 200),
+    ],
+)
+def test_iterations_for_as_many_real_samples(kind, mix, iterations):
+    assert epochs_as_real(Arm(kind), mix, 100) == iterations
+
+
+def test_each_arm_is_the_real_config_with_a_hook():
+    real = Config.fromfile(REAL)
+    made = {"shards": Path("s"), "generator": Path("g"), "perturb": "light"}
+    hooks = {}
+    for kind in ("real", "synthetic", "mixed", "pretrain", "on-the-fly"):
+        cfg = arm_config(real, Arm(kind), Mix(share=0.4, pretraining=0.25, loss_weight=2), 80, **made)
+        (hooks[kind],) = cfg.pop("custom_hooks", [None])
+        same = arm_config(real, Arm("real"), Mix(), 80)
+        same.pop("custom_hooks", None)
+        assert cfg.to_dict() == same.to_dict()
+    assert hooks["real"] is None
+    shards = {"type": "augment.mmseg.mix.MixSynthetic", "shards": "s", "loss_weight": 2}
+    assert hooks["synthetic"] == {**shards, "share": 1}
+    assert hooks["mixed"] == {**shards, "share": 0.4}
+    assert hooks["pretrain"] == {**shards, "share": 1, "schedule": "step", "end": 0, "until": 20}
+    painted = {"type": "augment.mmseg.paint.PaintSynthetic", "generator": "g", "perturb": "light", "loss_weight": 2}
+    assert hooks["on-the-fly"] == {**painted, "share": 0.4}
+    linear = arm_config(real, Arm("mixed"), Mix(schedule="linear"), 80, **made).custom_hooks[0]
+    assert linear == {**shards, "loss_weight": 1, "share": 0.5, "schedule": "linear", "end": 0, "until": 80}
+
+
+def test_a_schedule_goes_with_the_length():
+    cfg = Config.fromfile(REAL)  # 600 iterations
+    set_iterations(cfg, 1200)
+    assert cfg.train_cfg.max_iters == 1200 and cfg.train_cfg.val_interval == 400
+    assert [(it.begin, it.end) for it in cfg.param_scheduler] == [(0, 120), (120, 1200)]
+    set_iterations(cfg, 2)
+    assert (cfg.train_cfg.val_interval, cfg.default_hooks.checkpoint.interval) == (1, 1)
+
+
+def comparison(data: tuple[Path, Path], out: Path, **changes: object) -> Comparison:
+    parts = find_parts(data[0], out, [1], {1: data[1]}, needed=True)
+    options = {"parts": parts, "arms": parse_arms(["synthetic", "mixed", "pretrain"]), "mix": Mix(), "seeds": [0, 1]}
+    options |= {"iterations": 8, "budgets": list(BUDGETS), "synthesis": [], "perturb": None}
+    return Comparison(REAL, out, **{**options, **changes})
+
+
+def test_what_is_planned(data, tmp_path):
+    stages = comparison(data, tmp_path).prepare()
+    seed = ["segmenters/real", "segmenters/synthetic", "segmenters/mixed", "segmenters/pretrain"]
+    seed += ["segmenters-epochs/mixed", "segmenters-epochs/pretrain"]
+    assert [stage.name for stage in stages] == [
+        "100/shards",
+        *(f"100/{name}-seed{number}" for number in (0, 1) for name in seed),
+    ]
+    assert stages[1].inputs == () and stages[2].inputs == (tmp_path / "100/shards/shards.json",)
+    lengths = {file.stem: Config.fromfile(file).train_cfg.max_iters for file in (tmp_path / "100/configs").iterdir()}
+    assert lengths == {"real": 8, "synthetic": 8, "mixed": 8, "pretrain": 8, "mixed-epochs": 16, "pretrain-epochs": 16}
+
+
+def test_more_seeds_go_on_and_other_settings_are_refused(data, tmp_path):
+    comparison(data, tmp_path).prepare()
+    assert len(comparison(data, tmp_path, seeds=[0, 1, 2]).prepare()) == 1 + 3 * 6
+    with pytest.raises(ValueError, match="was made with other settings .*share: 0.5 → 0.25"):
+        comparison(data, tmp_path, mix=Mix(share=0.25)).prepare()
+
+
+def test_a_generator_that_saw_more_labels_is_refused(data, tmp_path):
+    seen = r"0.5=.*gan was trained on 6 images, 3 of them not among the 3 of this fraction"
+    with pytest.raises(ValueError, match=seen):
+        find_parts(data[0], tmp_path, [0.5], {0.5: data[1]}, needed=True)
+    with pytest.raises(ValueError, match=r"none for the fraction 0.5: train it .* data.root=.*data/50 .*0.5=RUN"):
+        find_parts(data[0], tmp_path, [0.5], {}, needed=True)
+    part = Part(0.5, tmp_path / "data/50", 3)
+    assert find_parts(data[0], tmp_path, [0.5], {}, needed=False) == [part] and part.name == "50"
+
+
+def test_the_whole_comparison(data, tmp_path):
+    command = [sys.executable, "tools/gain.py", REAL, "--data-root", data[0], "--generator", f"1={data[1]}"]
+    command += ["--arms", "mixed", "--seeds", "0", "--iterations", "2", "--equal", "iterations", "--jobs", "2"]
+    command += ["--synthesis=--samples 1", "--out", tmp_path / "out"]
+    done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "which one seed cannot tell from chance" in done.stdout and "report.html" in done.stdout
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["settings"]["seeds"] == [0]
+    assert (tmp_path / "out/100/segmenters/mixed-seed0/test.json").is_file()
+
+    bad = subprocess.run([sys.executable, "tools/gain.py", str(REAL), "--data-root", str(data[0]), "--out", "x",
+                          "--generator", "runs/gan"], cwd=ROOT, capture_output=True, text=True)  # fmt: skip
+    assert bad.returncode == 2 and "'runs/gan' is FRACTION=RUN" in bad.stderr
