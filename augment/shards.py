@@ -21,7 +21,7 @@ from pathlib import Path
 import webdataset
 
 from augment.record import Record
-from augment.storage import Folder, is_local, new_file, open_folder, write_text
+from augment.storage import Folder, is_local, new_file, open_folder, read_json, write_text
 from augment.stream import stream as stream  # passed on to who reads shards
 from dpsims.sample import file_sha256
 
@@ -183,11 +183,9 @@ def read_manifest(folder: Folder) -> dict:
     """`shards.json`: label_space, generator_sha256, plan, totals (None while the run is not finished)."""
     file = folder / MANIFEST
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return read_json(file)
     except FileNotFoundError:
         raise FileNotFoundError(f"{folder} holds no shards: {file} is missing") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is not JSON: {error}") from None
 
 
 def committed_shards(folder: Folder) -> list[int]:

@@ -1,5 +1,6 @@
 """Where shards lie: a local folder, or any place that fsspec reaches by a URL (s3://, gs://, sftp://, memory://, …)."""
 
+import json
 import os
 import re
 import socket
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from upath import UPath
 
@@ -72,6 +74,14 @@ def upload(file: Path, final: UPath) -> None:
 def write_text(file: Folder, text: str) -> None:
     with new_file(file) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def read_json(file: Folder) -> Any:
+    """Its content; a ValueError names a file that is not JSON, a FileNotFoundError one that is missing."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file} is not JSON: {error}") from None
 
 
 def sweep(folder: Folder) -> None:

@@ -5,15 +5,16 @@ OUT/NAME/segmenters/ARM-seedN/test.json          of the fraction NAME, for equal
 OUT/NAME/segmenters-epochs/ARM-seedN/test.json   for equal epochs of real data; those of the real arm are in segmenters/
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from augment.report.job import read_curves
 from augment.report.scores import Scores, read_test
+from augment.storage import read_json
 
 REAL, SYNTHETIC = "real", "synthetic"  # kinds of arms that are told from the others
 ITERATIONS, EPOCHS = "iterations", "epochs"  # what is equal in all arms; epochs are those of real data
+BUDGETS = (ITERATIONS, EPOCHS)
 FOLDERS = {ITERATIONS: "segmenters", EPOCHS: "segmenters-epochs"}
 NEEDED = ("classes", "seeds", "iterations", "fractions", "arms", "budgets")
 
@@ -24,10 +25,7 @@ def read_settings(file: Path) -> dict:
     """What was compared: at least the keys `NEEDED`."""
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: no comparison was started here")
-    try:
-        settings = json.loads(file.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is not JSON: {error}") from None
+    settings = read_json(file)
     lacking = [key for key in NEEDED if not settings.get(key)]
     if lacking:
         raise ValueError(f"{file} has no {', '.join(lacking)}")

@@ -14,6 +14,7 @@ from statistics import fmean
 from augment.report.scores import Scores, compare, headline, mean_of, read_scores, sentence
 from augment.report.training_log import read_training_log
 from augment.shards import MANIFEST, OK, read_manifest
+from augment.storage import read_json
 from dpsims.sample import load_generator
 
 REAL, MIXED = "real", "mixed"
@@ -168,10 +169,7 @@ def describe_shards(manifest: dict) -> dict:
 
 
 def read_timings(file: Path) -> dict:
-    try:
-        timings = json.loads(file.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is not JSON: {error}") from None
+    timings = read_json(file)
     if not timings.get("stages") or not timings.get("machine"):
         raise ValueError(f"{file} has no stages, or no machine that they ran on")
     for stage in timings["stages"]:

@@ -1,6 +1,5 @@
 """What the segmenters scored, arm by arm and seed by seed, and what a difference between two arms is worth."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from statistics import fmean, stdev
 from scipy.stats import t
 
 from augment.report.wording import number, signed
+from augment.storage import read_json
 
 MIN_SEEDS = 3  # fewer differences tell nothing about their own spread
 ALPHA = 0.05  # a difference that chance makes in fewer comparisons than this is settled
@@ -70,10 +70,7 @@ def read_test(file: Path) -> dict:
     """One segmenter's scores, as tools/train_segmenter.py --test writes them."""
     if not file.is_file():
         raise ValueError(f"{file} is missing: this segmenter is not tested yet")
-    try:
-        test = json.loads(file.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is not JSON: {error}") from None
+    test = read_json(file)
     missing = {"mIoU", "IoU", "images"} - test.keys()
     if missing:
         raise ValueError(f"{file} has no {', '.join(sorted(missing))}")
