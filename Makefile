@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 
 help:
 	@echo "make demo       the whole job on built-in data: GAN, shards, segmenters, report (about 10 minutes on 2 cores)"
-	@echo "make test       the test suite (about 10 minutes)   make test-slow  the tests of minutes, too"
+	@echo "make test       the test suite (about 15 minutes)   make test-slow  the tests of minutes, too"
 	@echo "make lint       ruff check and format     make format     let ruff format the code"
 	@echo "make setup      only .venv and the install"
 
@@ -18,6 +18,8 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV) || (echo "On Debian and Ubuntu: apt-get install python3-venv"; exit 1)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@# Mask2Former's heads are mmdet's, whose requirements would replace numpy and OpenCV by older ones.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps onedl-mmdetection shapely six terminaltables
 	@# mmcv asks for OpenCV's desktop wheel, which needs the X11 libraries; where they are missing its headless twin serves.
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || { \
 	  $(BIN)/python -m pip uninstall --quiet --yes opencv-python && \

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,3 +39,11 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(instances).save(root / split / "instances" / f"{i:02d}.png")
     (root / "meta.json").write_text(json.dumps({"classes": CLASSES, "ignore_index": 255}))
     return root
+
+
+@pytest.fixture
+def without_mmdet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the package were not installed."""
+    for name in [name for name in sys.modules if name.startswith("mmdet.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "mmdet", None)

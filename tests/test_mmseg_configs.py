@@ -1,7 +1,6 @@
 """The shipped configs build, their kinds differ in the training set alone, and wrong data is named."""
 
 import ast
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -25,7 +24,6 @@ from dpsims.pretrained import efficientnet_lite0_weights
 FOLDER = Path(__file__).parents[1] / "configs" / "segmenters"
 ON_THE_FLY = sorted(FOLDER.glob("*_on_the_fly.py"))  # these need a generator: test_mmseg_paint.py
 CONFIGS = sorted({*FOLDER.glob("*.py")} - {*ON_THE_FLY})
-MMDET = importlib.util.find_spec("mmdet") is not None
 GENERIC, OFFICIAL = ("camvid", "streets", "generic"), ("ade20k", "cityscapes", "coco_stuff")
 MODEL_NAMES = {  # with their millions of parameters, for three classes
     "efficientnet_lite0_fpn": 3.4,
@@ -123,8 +121,6 @@ def test_a_mixed_batch_is_half_synthetic(name, data):
 
 @pytest.mark.parametrize("name", MODEL_NAMES)
 def test_model_builds_without_network(name, data):
-    if "mask2former" in name and not MMDET:
-        pytest.skip("needs mmdet")
     cfg = load(FOLDER / f"{name}_generic_real.py", data)
     model = MODELS.build(without_initial_weights(cfg.model))
     assert model.decode_head.num_classes == 3

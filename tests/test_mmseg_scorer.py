@@ -1,6 +1,5 @@
 """Scores of images by hand and as mmengine's own test gives them, with a segmenter whose predictions are known."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -205,8 +204,7 @@ def refused(*arguments: object, **options: object) -> str:
     return str(error.value)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("mmdet") is not None, reason="needs an environment without mmdet")
-def test_mask2former_without_mmdet_says_what_to_install():
+def test_mask2former_without_mmdet_says_what_to_install(without_mmdet):
     message = refused("mmseg::mask2former/mask2former_r50_8xb2-90k_cityscapes-512x1024.py", "nothing.pth")
     assert "Mask2FormerHead needs the package mmdet" in message and "pip install --no-deps" in message
 
