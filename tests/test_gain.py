@@ -1,6 +1,8 @@
 """Arms by hand, and a comparison as its user runs it: what is planned, what is refused, what comes out."""
 
 import json
+import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,8 @@ from mmseg_data import write_data_set
 from mmseg_run import CONFIGS, streets_space
 
 from augment.mmseg.arms import Arm, Mix, arm_config, epochs_as_real, parse_arms, set_iterations
-from augment.mmseg.comparison import BUDGETS, Comparison, Part, find_parts
+from augment.mmseg.comparison import Comparison, Part, find_parts
+from augment.report.gain_trained import BUDGETS
 from dpsims.generator import Generator
 from dpsims.sample import save_generator
 
@@ -137,3 +140,27 @@ def test_the_whole_comparison(data, tmp_path):
     bad = subprocess.run([sys.executable, "tools/gain.py", str(REAL), "--data-root", str(data[0]), "--out", "x",
                           "--generator", "runs/gan"], cwd=ROOT, capture_output=True, text=True)  # fmt: skip
     assert bad.returncode == 2 and "'runs/gan' is FRACTION=RUN" in bad.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--jobs", "0"], "--jobs is at least 1, not 0"),
+        (["--iterations", "1"], "--iterations is at least 2, not 1"),
+        (["--fractions", "1", "1"], "--fractions are different numbers"),
+        (
+            ["--fractions", "1", "--generator", "0.5=runs/gan"],
+            "--generator 0.5=runs/gan: 0.5 is not among the --fractions",
+        ),
+        (["--seeds", "1", "1"], "--seeds are different numbers"),
+        (["--share", "1"], "--share is more than 0 and less than 1, not 1"),
+        (["--loss-weight", "0"], "--loss-weight is more than 0, not 0"),
+        (["--schedule", "step"], "--schedule is constant or linear, not 'step'"),
+        (["--arms", "mixd"], "not 'mixd'"),
+    ],
+)
+def test_options_that_make_no_sense(options, message, data, tmp_path):
+    tool = runpy.run_path(str(ROOT / "tools" / "gain.py"))
+    arguments = tool["parse_args"]([str(REAL), "--data-root", str(data[0]), "--out", str(tmp_path), *options])
+    with pytest.raises(ValueError, match=re.escape(message)):
+        tool["build"](arguments)

@@ -119,6 +119,20 @@ def test_classes_that_a_config_leaves_out_are_ignored(data):
     assert raw_to_id(real, 2) == {0: 1, 1: 255, 2: 0, 255: 255}
 
 
+def test_other_label_maps_than_those_of_the_real_data(data, tmp_path):
+    space = streets_space()
+    others = write_data_set(tmp_path / "others", space, images=3)
+    hook = PaintSynthetic(str(data[1]), labels=str(others / "train"))
+    part = hook.synthetic_part(real_data(data[0], space), [*LOADING, PACK], CPU)
+    assert len(part) == 3
+    wanted = np.array(Image.open(others / "train/labels/001.png"))[16:48]
+    assert np.array_equal(part[3 + 1]["inputs"].label_map, wanted)
+    with pytest.raises(ValueError, match="2 of 2 label maps are of the val split"):
+        PaintSynthetic(str(data[1]), labels=str(others / "val")).synthetic_part(
+            real_data(data[0], space), [*LOADING, PACK], CPU
+        )
+
+
 def test_errors(data, tmp_path):
     with pytest.raises(ValueError, match="a pipeline begins with LoadImageFromFile and LoadAnnotations"):
         painted_pipeline([{"type": "LoadImageFromFile"}, {"type": "RandomFlip"}])

@@ -1,11 +1,16 @@
 """Stages that are one line of Python: what is started again, what is timed, what runs at once, where it stops."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from augment.stages import Stage, Timings, run_side_by_side, run_stages
+from augment.stages import ROOT, Stage, Timings, run_side_by_side, run_stages
 
 
 def line(name: str, product: Path, code: str = "pass", **options: object) -> Stage:
@@ -92,3 +97,29 @@ def test_side_by_side_a_failure_lets_the_others_end_and_starts_nothing_new(tmp_p
         run_side_by_side([slow, bad, new], timings, [{}, {}], tmp_path / "logs")
     assert (tmp_path / "slow").exists() and not (tmp_path / "new").exists()
     assert [noted(timings.file)[name]["finished"] for name in ("slow", "bad")] == [True, False]
+
+
+def test_side_by_side_ends_with_its_tools_and_goes_on(tmp_path):
+    """SIGTERM, which the tools do not get by themselves."""
+    script = tmp_path / "job.py"
+    script.write_text(
+        f"""
+from pathlib import Path
+from augment.engines import stop_by_terminate
+from augment.stages import ROOT, Stage, Timings, run_side_by_side
+code = "import os, time; from pathlib import Path; Path('{tmp_path}/pid').write_text(str(os.getpid())); time.sleep(60)"
+stop_by_terminate()
+stage = Stage("slow", "Slow", ("-c", code), Path("{tmp_path}/slow"), skip=True)
+run_side_by_side([stage], Timings(Path("{tmp_path}/t.json")), [{{}}], Path("{tmp_path}/logs"))
+"""
+    )
+    job = subprocess.Popen([sys.executable, str(script)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    pid = tmp_path / "pid"
+    while not pid.is_file() or not pid.read_text():
+        assert job.poll() is None
+        time.sleep(0.05)
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(30) != 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+    assert noted(tmp_path / "t.json")["slow"]["finished"] is False

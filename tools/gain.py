@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from augment.engines import stop_by_terminate
 from augment.report.gain import write_gain_report
+from augment.report.gain_trained import BUDGETS
 from augment.stages import Timings, run_side_by_side
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--arms", nargs="+", metavar="ARM", help="beside real: synthetic, mixed, pretrain, on-the-fly (default: all)")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the segmenters (default: 0 1 2)")
     add("--iterations", type=int, help="of a training on real images (default: the config's)")
-    add("--equal", nargs="+", choices=["iterations", "epochs"], default=["iterations", "epochs"],
+    add("--equal", nargs="+", choices=BUDGETS, default=list(BUDGETS),
         help="in all arms: iterations, or epochs of real data (default: a table for each)")  # fmt: skip
     add("--share", type=float, default=0.5, help="of synthetic samples in a mixed batch (default: %(default)s)")
     add("--schedule", default="constant", help="of that share: constant, or linear to 0 (default: %(default)s)")
@@ -60,10 +62,19 @@ def build(arguments: argparse.Namespace) -> "Comparison":
     from augment.mmseg.config import load_config
 
     arms = parse_arms(arguments.arms or KINDS)
+    mix = Mix(arguments.share, arguments.pretraining, arguments.loss_weight, arguments.schedule)
     if len(set(arguments.seeds)) != len(arguments.seeds):
         raise ValueError(f"--seeds are different numbers, not {arguments.seeds}")
+    for option, least in (("iterations", 2), ("jobs", 1)):
+        value = getattr(arguments, option)
+        if value is not None and value < least:
+            raise ValueError(f"--{option} is at least {least}, not {value}")
     generators = parse_generators(arguments.generator)
     fractions = arguments.fractions or sorted(generators) or [1.0]
+    if len(set(fractions)) != len(fractions):
+        raise ValueError(f"--fractions are different numbers, not {fractions}")
+    for fraction in generators.keys() - set(fractions):
+        raise ValueError(f"--generator {fraction:g}={generators[fraction]}: {fraction:g} is not among the --fractions")
     needed = any(arm.kind != REAL for arm in arms)
     return Comparison(
         config=arguments.config,
@@ -72,7 +83,7 @@ def build(arguments: argparse.Namespace) -> "Comparison":
             arguments.data_root.absolute(), arguments.out.absolute(), fractions, generators, needed=needed
         ),
         arms=arms,
-        mix=Mix(arguments.share, arguments.pretraining, arguments.loss_weight, arguments.schedule),
+        mix=mix,
         seeds=arguments.seeds,
         iterations=arguments.iterations or load_config(arguments.config).train_cfg.max_iters,
         budgets=arguments.equal,
@@ -106,6 +117,7 @@ def places(jobs: int | None) -> list[dict[str, str]]:
 
 def main() -> None:
     arguments = parse_args()
+    stop_by_terminate()
     try:
         if not arguments.report_only:
             comparison = build(arguments)

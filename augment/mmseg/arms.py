@@ -8,7 +8,10 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-REAL, SYNTHETIC, MIXED, PRETRAIN, ON_THE_FLY = KINDS = ("real", "synthetic", "mixed", "pretrain", "on-the-fly")
+from augment.report.gain_trained import REAL, SYNTHETIC
+
+MIXED, PRETRAIN, ON_THE_FLY = "mixed", "pretrain", "on-the-fly"
+KINDS = (REAL, SYNTHETIC, MIXED, PRETRAIN, ON_THE_FLY)
 TITLES = {
     REAL: "real images alone",
     SYNTHETIC: "synthetic images alone",
@@ -41,6 +44,8 @@ class Mix:
                 raise ValueError(f"--{name} is more than 0 and less than 1, not {getattr(self, name)}")
         if self.schedule not in ("constant", "linear"):
             raise ValueError(f"--schedule is constant or linear, not {self.schedule!r}")
+        if not self.loss_weight > 0:
+            raise ValueError(f"--loss-weight is more than 0, not {self.loss_weight}")
 
 
 @dataclass(frozen=True)
@@ -52,10 +57,6 @@ class Arm:
     """
 
     kind: str
-
-    @property
-    def name(self) -> str:
-        return self.kind
 
     @property
     def title(self) -> str:
@@ -73,7 +74,7 @@ class Arm:
         return 1 - (share / 2 if mix.schedule == "linear" else share)
 
     def describe(self) -> dict:
-        return {"name": self.name, "title": self.title, "kind": self.kind, "filtered": False}
+        return {"name": self.kind, "title": self.title, "kind": self.kind, "filtered": False}
 
 
 def parse_arms(names: Sequence[str]) -> list[Arm]:

@@ -2,7 +2,7 @@
 
 OUT/settings.json                   what was asked for
 OUT/data/25                         the data set with a quarter of the labels (links)
-OUT/25/shards, OUT/25/filtered      the synthetic samples of its label maps, and a filter's verdict
+OUT/25/shards                       the synthetic samples of its label maps
 OUT/25/configs/ARM.py               what is trained for equal iterations; ARM-epochs.py for equal epochs
 OUT/25/segmenters/ARM-seedN         work dir of a training; segmenters-epochs/ARM-seedN likewise
 """
@@ -15,11 +15,12 @@ from pathlib import Path
 import yaml
 from mmengine.config import Config
 
-from augment.mmseg.arms import ON_THE_FLY, REAL, SYNTHETIC, Arm, Mix, arm_config, epochs_as_real
+from augment.mmseg.arms import ON_THE_FLY, Arm, Mix, arm_config, epochs_as_real
 from augment.mmseg.classes import metainfo_of
 from augment.mmseg.config import check_data, datasets_of, load_config
 from augment.mmseg.shard_dataset import check_classes
 from augment.mmseg.train_on_synthetic import check_settings, keep_settings
+from augment.report.gain_trained import FOLDERS, ITERATIONS, REAL, planned
 from augment.shards import MANIFEST
 from augment.stages import Stage, short
 from augment.storage import write_text
@@ -27,9 +28,6 @@ from augment.subset import link_subset
 from dpsims.layouts import find_labels
 from dpsims.run_folder import run_of
 from dpsims.sample import load_generator
-
-ITERATIONS, EPOCHS = BUDGETS = ("iterations", "epochs")  # of real data: what is equal in all arms
-FOLDERS = {ITERATIONS: "segmenters", EPOCHS: "segmenters-epochs"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class Comparison:
     Attributes:
         config: file of the segmenter on real images.
         iterations: of the real arm.
-        budgets: of `BUDGETS`.
+        budgets: of `augment.report.gain_trained.BUDGETS`.
         synthesis: more options of tools/synthesize.py, as typed.
         perturb: of the label maps, in all synthetic arms.
     """
@@ -103,14 +101,22 @@ class Comparison:
             check_settings(self.out / part.name, part.describe())
 
         self.out.mkdir(parents=True, exist_ok=True)
-        asked = {"fractions": [part.describe() for part in self.parts], "arms": [arm.describe() for arm in self.arms]}
-        asked |= {"budgets": self.budgets, "seeds": self.seeds, "classes": classes_of(reals[0])}
-        write_text(self.out / "settings.json", json.dumps({**decisive, **asked}, indent=1, ensure_ascii=False) + "\n")
+        settings = {**decisive, "classes": classes_of(reals[0]), **self.asked()}
+        write_text(self.out / "settings.json", json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
         stages = []
         for real, part in zip(reals, self.parts, strict=True):
             keep_settings(self.out / part.name, part.describe())
             stages += [*self.synthetic_stages(part), *self.training_stages(part, real)]
         return stages
+
+    def asked(self) -> dict:
+        """What is trained, as `augment.report.gain_trained.planned` reads it; another call may ask for more."""
+        return {
+            "fractions": [part.describe() for part in self.parts],
+            "arms": [arm.describe() for arm in self.arms],
+            "budgets": self.budgets,
+            "seeds": self.seeds,
+        }
 
     def synthetic_stages(self, part: Part) -> Iterator[Stage]:
         """The shards, if an arm needs some."""
@@ -130,53 +136,40 @@ class Comparison:
 
     def training_stages(self, part: Part, real: Config) -> Iterator[Stage]:
         """The segmenters, all arms of a seed before the next seed."""
-        folder = self.out / part.name
-        configs = dict(self.write_configs(part, real))
-        for seed in self.seeds:
-            for (budget, arm), config in configs.items():
-                work_dir = folder / FOLDERS[budget] / f"{arm.name}-seed{seed}"
-                inputs = [] if arm.kind in (REAL, ON_THE_FLY) else [folder / "shards" / MANIFEST]
-                length = "" if budget == ITERATIONS else ", equal epochs"
-                yield Stage(
-                    f"{part.name}/{work_dir.parent.name}/{work_dir.name}",
-                    f"Segmenter on {arm.title}, {part.name} % of the labels, seed {seed}{length}",
-                    (
-                        *("tools/train_segmenter.py", short(config), "--seed", f"{seed}"),
-                        *("--work-dir", short(work_dir), "--resume", "--test"),
-                    ),
-                    product=work_dir / "test.json",
-                    inputs=tuple(inputs),
-                    skip=True,
-                )
+        folder, arms = self.out / part.name, {arm.kind: arm for arm in self.arms}
+        for name, budget, described, seed in planned(self.asked()):
+            if name != part.name:
+                continue
+            arm = arms[described["kind"]]
+            work_dir = folder / FOLDERS[budget] / f"{arm.kind}-seed{seed}"
+            needs_shards = arm.kind not in (REAL, ON_THE_FLY)
+            yield Stage(
+                f"{part.name}/{work_dir.parent.name}/{work_dir.name}",
+                f"Segmenter on {arm.title}, {part.name} % of the labels, seed {seed}"
+                + ("" if budget == ITERATIONS else ", equal epochs"),
+                (
+                    *("tools/train_segmenter.py", short(self.write_config(part, real, budget, arm))),
+                    *("--seed", f"{seed}", "--work-dir", short(work_dir), "--resume", "--test"),
+                ),
+                product=work_dir / "test.json",
+                inputs=(folder / "shards" / MANIFEST,) if needs_shards else (),
+                skip=True,
+            )
 
-    def trainings(self) -> Iterator[tuple[str, Arm]]:
-        """What is trained with each seed: a budget, and an arm. Both budgets share the real arm."""
-        for budget in BUDGETS:
-            for arm in self.arms:
-                if arm.kind == REAL and budget == ITERATIONS:
-                    yield budget, arm
-                elif arm.kind != REAL and budget in self.budgets and not (budget == EPOCHS and arm.kind == SYNTHETIC):
-                    yield budget, arm
-
-    def write_configs(self, part: Part, real: Config) -> Iterator[tuple[tuple[str, Arm], Path]]:
-        """Each training's config file."""
+    def write_config(self, part: Part, real: Config, budget: str, arm: Arm) -> Path:
+        """What an arm trains, as a file."""
         folder = self.out / part.name
-        places = {"shards": folder / "shards", "generator": part.generator}
-        for budget, arm in self.trainings():
-            length = self.iterations if budget == ITERATIONS else epochs_as_real(arm, self.mix, self.iterations)
-            cfg = arm_config(real, arm, self.mix, length, **absolute(places), perturb=self.perturb)
-            file = folder / "configs" / f"{arm.name}{'' if budget == ITERATIONS else '-epochs'}.py"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(file, cfg.pretty_text)
-            yield (budget, arm), file
+        length = self.iterations if budget == ITERATIONS else epochs_as_real(arm, self.mix, self.iterations)
+        generator = part.generator and part.generator.absolute()
+        made = {"shards": folder / "shards", "generator": generator, "perturb": self.perturb}
+        file = folder / "configs" / f"{arm.kind}{'' if budget == ITERATIONS else '-epochs'}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, arm_config(real, arm, self.mix, length, **made).pretty_text)
+        return file
 
 
 def classes_of(cfg: Config) -> list[str]:
     return list(metainfo_of(next(datasets_of(cfg, "train_dataloader")))["classes"])
-
-
-def absolute(places: Mapping[str, Path | None]) -> dict[str, Path | None]:
-    return {name: place and place.absolute() for name, place in places.items()}
 
 
 def find_parts(

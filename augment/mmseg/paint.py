@@ -2,8 +2,8 @@
 
 custom_hooks = [dict(type="augment.mmseg.paint.PaintSynthetic", generator="runs/gan", share=0.5, perturb="light")]
 
-The label maps are those of the real training data: each time one comes round, it is perturbed anew and painted with
-other noise, and goes through the pipeline that real samples go through.
+The label maps are those of the real training data: each time one comes round, it is painted with other noise, perturbed
+anew if that is asked for, and goes through the pipeline that real samples go through.
 """
 
 import os
