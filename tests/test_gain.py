@@ -1,5 +1,6 @@
 """Arms by hand, and a comparison as its user runs it: what is planned, what is refused, what comes out."""
 
+import dataclasses
 import json
 import re
 import runpy
@@ -114,6 +115,11 @@ def test_more_seeds_go_on_and_other_settings_are_refused(data, tmp_path):
     assert len(comparison(data, tmp_path, seeds=[0, 1, 2]).prepare()) == 1 + 3 * 6
     with pytest.raises(ValueError, match="was made with other settings .*share: 0.5 → 0.25"):
         comparison(data, tmp_path, mix=Mix(share=0.25)).prepare()
+    other = write_data_set(tmp_path / "other", streets_space())
+    (other / "train/labels/000.png").write_bytes((other / "train/labels/001.png").read_bytes())
+    parts = [dataclasses.replace(part, data=other) for part in comparison(data, tmp_path).parts]
+    with pytest.raises(ValueError, match="100 was made with other settings .*files_sha256.train"):
+        comparison(data, tmp_path, parts=parts).prepare()
 
 
 def test_a_generator_that_saw_more_labels_is_refused(data, tmp_path):

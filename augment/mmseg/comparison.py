@@ -19,13 +19,13 @@ from augment.mmseg.arms import ON_THE_FLY, Arm, Mix, arm_config, epochs_as_real
 from augment.mmseg.classes import metainfo_of
 from augment.mmseg.config import check_data, datasets_of, load_config
 from augment.mmseg.shard_dataset import check_classes
-from augment.mmseg.train_on_synthetic import check_settings, keep_settings
+from augment.mmseg.train_on_synthetic import check_settings, keep_settings, split_sha256
 from augment.report.gain_trained import FOLDERS, ITERATIONS, REAL, planned
 from augment.shards import MANIFEST
 from augment.stages import Stage, short
 from augment.storage import write_text
 from augment.subset import link_subset
-from dpsims.layouts import find_labels
+from dpsims.layouts import find_labels, has_split
 from dpsims.run_folder import run_of
 from dpsims.sample import load_generator
 
@@ -57,6 +57,11 @@ class Part:
     def describe(self) -> dict:
         known = ("fraction", "images", "generator_sha256", "generator_images")
         return {"name": self.name, **{key: getattr(self, key) for key in known}}
+
+    def content(self) -> dict:
+        """What decides its scores: the generator, and the files of the data, wherever they lie."""
+        splits = [split for split in ("train", "val", "test") if has_split(self.data, split)]
+        return {**self.describe(), "files_sha256": {split: split_sha256(self.data, split) for split in splits}}
 
 
 @dataclass(frozen=True)
@@ -97,15 +102,16 @@ class Comparison:
         decisive = {"config": str(self.config.resolve()), "iterations": self.iterations, **asdict(self.mix)}
         decisive |= {"synthesis": self.synthesis, "perturb": self.perturb}
         check_settings(self.out, decisive)
-        for part in self.parts:
-            check_settings(self.out / part.name, part.describe())
+        contents = [part.content() for part in self.parts]
+        for part, content in zip(self.parts, contents, strict=True):
+            check_settings(self.out / part.name, content)
 
         self.out.mkdir(parents=True, exist_ok=True)
         settings = {**decisive, "classes": classes_of(reals[0]), **self.asked()}
         write_text(self.out / "settings.json", json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
         stages = []
-        for real, part in zip(reals, self.parts, strict=True):
-            keep_settings(self.out / part.name, part.describe())
+        for real, part, content in zip(reals, self.parts, contents, strict=True):
+            keep_settings(self.out / part.name, content)
             stages += [*self.synthetic_stages(part), *self.training_stages(part, real)]
         return stages
 

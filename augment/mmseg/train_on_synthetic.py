@@ -159,8 +159,8 @@ def check_not_tested_on(shards: Path, test_split: str) -> None:
 def split_sha256(root: Path, split: str) -> str:
     """Of a split's images and label maps, and of what their ids mean."""
     folders = (root / split / kind for kind in ("images", "labels"))
-    files = [file for folder in folders for file in sorted(folder.iterdir()) if file.is_file()]
-    return joint_sha256([root / "meta.json", *files])
+    files = [root / "meta.json", *(file for folder in folders for file in sorted(folder.iterdir()))]
+    return joint_sha256([file for file in files if file.is_file()])
 
 
 def joint_sha256(files: Sequence[Path]) -> str:
