@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -44,6 +45,17 @@ class Part:
 
     def shards(self, plan: Plan) -> range:
         return range(self.index, plan.num_shards, self.count)
+
+
+def find_part(text: str | None) -> Part:
+    """Of --part I/N, or of the rank under torchrun."""
+    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if text is None:
+        return Part(rank, ranks)
+    index, _, count = text.partition("/")
+    if not index.isdecimal() or not count.isdecimal() or not int(index) < int(count):
+        raise ValueError(f"--part {text} is to be I/N, such as 0/4 for the first of four")
+    return Part(int(index) * ranks + rank, int(count) * ranks)
 
 
 def synthesize(

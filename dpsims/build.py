@@ -50,14 +50,12 @@ def plain_attention() -> Iterator[None]:
         set_fused_attn(before > 0, experimental=before > 1)
 
 
-def build_step(config: TrainConfig, space: LabelSpace) -> GANStep:
-    """The nets with fresh weights, and their losses."""
-    d, contrastive, diversity = config.discriminator, config.loss.contrastive, config.loss.diversity
-    image_size = (config.data.height, config.data.width)
-    generator = Generator(**architecture(config, space))
+def build_discriminator(config: TrainConfig, space: LabelSpace) -> Discriminator:
+    """With fresh weights around its backbone's."""
+    d = config.discriminator
     with plain_attention() if config.loss.r1.weight > 0 else nullcontext():
-        backbone = Backbone(image_size=image_size, **vars(d.backbone))
-    discriminator = Discriminator(
+        backbone = Backbone(image_size=(config.data.height, config.data.width), **vars(d.backbone))
+    return Discriminator(
         backbone=backbone,
         num_classes=space.num_classes,
         nonlinearity=d.nonlinearity,
@@ -65,6 +63,14 @@ def build_step(config: TrainConfig, space: LabelSpace) -> GANStep:
         full_channels=d.full_channels,
         penultimate_channels=d.penultimate_channels,
     )
+
+
+def build_step(config: TrainConfig, space: LabelSpace) -> GANStep:
+    """The nets with fresh weights, and their losses."""
+    contrastive, diversity = config.loss.contrastive, config.loss.diversity
+    image_size = (config.data.height, config.data.width)
+    generator = Generator(**architecture(config, space))
+    discriminator = build_discriminator(config, space)
     contrast = None
     if contrastive.weight > 0:
         contrast = PatchContrast(
@@ -88,7 +94,7 @@ def build_step(config: TrainConfig, space: LabelSpace) -> GANStep:
         lambda_diversity=diversity.weight,
         diversity_space=diversity.space,
         stop_gradient=diversity.stop_gradient,
-        augment=d.augment,
+        augment=config.discriminator.augment,
         lambda_labelmix=config.loss.labelmix.weight,
         lambda_r1=config.loss.r1.weight,
         tau_diversity=diversity.tau or 0.0,

@@ -210,7 +210,7 @@ def open_trials(arguments: argparse.Namespace, place: Place, runs: Sequence[Run]
         )
     test_split = arguments.test_split or "test"
     for split in (place.train_split, test_split):  # a bad label map is found now, not in the midst of a training
-        data = open_split(place, split, runs[0].snapshot, instances=False)
+        data = open_split(place, split, (runs[0].snapshot.height, runs[0].snapshot.width), instances=False)
         data.class_presence(max(1, arguments.workers))
     from augment.mmseg.trial import plan_trials
 

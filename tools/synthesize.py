@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import torch
-from synthesize_options import check_options, find_part, parse_arguments
+from synthesize_options import check_options, parse_arguments
 
 from augment.engines import Work, make_in_processes, stop_by_terminate, worker_devices
 from augment.factory import Settings, reader_of
@@ -23,7 +23,7 @@ from augment.report.wording import duration, size
 from augment.shards import OK, check_manifest, committed_shards, first_failure, open_manifest, read_stats
 from augment.storage import Folder, is_local, new_file, open_folder
 from augment.survey import survey
-from augment.synthesize import Part, check_instances, describe, finish
+from augment.synthesize import Part, check_instances, describe, find_part, finish
 from dpsims.grid import save_grid
 from dpsims.hardware import pick_device, use_bf16
 from dpsims.sample import Snapshot, load_generator

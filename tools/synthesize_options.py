@@ -8,7 +8,6 @@ from augment.factory import IMAGE_FORMATS
 from augment.perturb.recipe import preset_names
 from augment.reading import OWN
 from augment.sources import HELD_OUT
-from augment.synthesize import Part
 from dpsims.hardware import PRECISIONS
 from dpsims.labels import label_space_names
 from dpsims.layouts import LAYOUTS
@@ -131,14 +130,3 @@ def check_options(arguments: argparse.Namespace) -> None:
         raise ValueError("--workers starts processes of its own; under torchrun these are there already")
     if arguments.ray and "WORLD_SIZE" in os.environ:
         raise ValueError("--ray starts processes of its own; under torchrun these are there already")
-
-
-def find_part(text: str | None) -> Part:
-    """Of --part I/N, or of the rank under torchrun."""
-    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if text is None:
-        return Part(rank, ranks)
-    index, _, count = text.partition("/")
-    if not index.isdecimal() or not count.isdecimal() or not int(index) < int(count):
-        raise ValueError(f"--part {text} is to be I/N, such as 0/4 for the first of four")
-    return Part(int(index) * ranks + rank, int(count) * ranks)

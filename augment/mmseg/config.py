@@ -25,6 +25,7 @@ def load_config(
     data_root: Path | None = None,
     shards: Path | None = None,
     generator: Path | None = None,
+    decisions: Path | None = None,
     options: dict | None = None,
 ) -> Config:
     """A config with every data set's root, shards and generator replaced where given, then mmengine's `--cfg-options`.
@@ -33,10 +34,11 @@ def load_config(
 
     Args:
         file: a path, or `mmseg::PATH` for one of the configs that come with mmseg.
+        decisions: of a filter, for all shards.
 
     Raises:
-        ValueError: no such config, a package that it imports is missing, `shards` or a `generator` for one that has no
-            use for it, or no classes for one that leaves them open.
+        ValueError: no such config, a package that it imports is missing, `shards`, `decisions` or a `generator` for one
+            that has no use for it, or no classes for one that leaves them open.
     """
     file = find_config(str(file))
     if not file.is_file():
@@ -52,9 +54,14 @@ def load_config(
             if "data_root" in part:
                 part.data_root = str(data_root)
     fill_in_classes(cfg, parts, data_root, file.name)
-    given = {"shards": (shards, "`_mixed` or `_synthetic`"), "generator": (generator, "`_on_the_fly`")}
-    for name, (place, siblings) in given.items():
-        users = [part for part in (*parts, *synthetic_hooks(cfg)) if name in part]
+    on_shards = "`_mixed` or `_synthetic`"
+    given = {
+        "shards": (shards, "shards", on_shards),
+        "decisions": (decisions, "shards", on_shards),
+        "generator": (generator, "generator", "`_on_the_fly`"),
+    }
+    for name, (place, source, siblings) in given.items():
+        users = [part for part in (*parts, *synthetic_hooks(cfg)) if source in part]
         if place is not None and not users:
             raise ValueError(f"--{name} {place}: {file.name} has no use for it; use its {siblings} sibling")
         for part in users if place is not None else []:
@@ -119,7 +126,8 @@ def check_data(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> None:
     for hook in synthetic_hooks(cfg) if "train_dataloader" in loaders else []:
         metainfo = metainfo_of(next(datasets_of(cfg, "train_dataloader")))
         if "shards" in hook:
-            _check_shards(ConfigDict(shards=hook.shards, **({"metainfo": metainfo} if metainfo else {})))
+            decided = {"decisions": hook.decisions} if hook.get("decisions") else {}
+            _check_shards(ConfigDict(shards=hook.shards, **decided, **({"metainfo": metainfo} if metainfo else {})))
         else:
             _check_generator(hook, metainfo)
 
@@ -130,7 +138,7 @@ def _check_shards(dataset: ConfigDict) -> None:
     if "metainfo" in dataset:
         check_classes(space.classes, dataset.metainfo["classes"], f"the shards in {root}")
     check_unshifted(dataset.shards, dataset)
-    index_shards(root)
+    index_shards(root, Path(dataset.decisions) if dataset.get("decisions") else None)
 
 
 def _check_generator(hook: ConfigDict, metainfo: ConfigDict | dict | None) -> None:

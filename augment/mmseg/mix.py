@@ -127,15 +127,17 @@ class MixSynthetic(Mixing):
 
     Args:
         shards: the folder that holds `shards.json`.
+        decisions: of a filter of these shards (`ShardSegDataset`).
         **mixing: as of `Mixing`.
     """
 
-    def __init__(self, shards: str, **mixing: object) -> None:
+    def __init__(self, shards: str, decisions: str | None = None, **mixing: object) -> None:
         super().__init__(**mixing)
-        self.shards = shards
+        self.shards, self.decisions = shards, decisions
 
     def synthetic_part(self, real: Dataset, pipeline: list[dict], device: torch.device) -> ShardSegDataset:
-        return ShardSegDataset(self.shards, metainfo=real.metainfo, pipeline=synthetic_pipeline(pipeline))
+        options = {"metainfo": real.metainfo, "decisions": self.decisions}
+        return ShardSegDataset(self.shards, **options, pipeline=synthetic_pipeline(pipeline))
 
 
 class RealAndSynthetic(Dataset):

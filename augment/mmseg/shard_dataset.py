@@ -1,6 +1,6 @@
 """Synthetic shards as a map-style mmseg data set: random access by byte offset, and nothing is unpacked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -9,6 +9,7 @@ from jaxtyping import Int32, Int64
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
+from augment.filter.run import kept_keys
 from augment.mmseg.tar_backend import forget_open_tars, span_uri
 from augment.shards import MANIFEST, OK, committed_shards, read_manifest, read_rows, shard_file
 from dpsims.labels import LabelSpace
@@ -24,9 +25,12 @@ class ShardIndex(Sequence):
     """
 
     def __init__(
-        self, tars: list[Path], tar_of_sample: Int32[np.ndarray, " n"], spans: Int64[np.ndarray, "n 2 2"]
+        self,
+        tars: list[tuple[Path, Path]],
+        tar_of_sample: Int32[np.ndarray, " n"],
+        spans: Int64[np.ndarray, "n 2 2"],
     ) -> None:
-        """`spans` holds (offset, size) in bytes, of the image and of the label map."""
+        """`tars` and `spans`, (offset, size) in bytes, are of the image and of the label map."""
         self.tars = tars
         self.tar_of_sample = tar_of_sample
         self.spans = spans
@@ -41,37 +45,48 @@ class ShardIndex(Sequence):
     def __getitem__(self, index: int | slice) -> "dict | ShardIndex":
         if isinstance(index, slice):
             return ShardIndex(self.tars, self.tar_of_sample[index], self.spans[index])
-        tar = self.tars[self.tar_of_sample[index]]
+        image_tar, label_tar = self.tars[self.tar_of_sample[index]]
         image, label_map = self.spans[index].tolist()
-        return {"img_path": span_uri(tar, *image), "seg_map_path": span_uri(tar, *label_map)}
+        return {"img_path": span_uri(image_tar, *image), "seg_map_path": span_uri(label_tar, *label_map)}
 
 
-def index_shards(root: Path) -> ShardIndex:
+def index_shards(root: Path, decisions: Path | None = None) -> ShardIndex:
     """Index the samples of status "ok" in all committed shards of `root`, in the order of their keys.
 
+    Args:
+        decisions: folder of a filter: only the samples that it keeps, with its label maps.
+
     Raises:
-        ValueError: there are none, or a tar is shorter than its manifest says.
+        ValueError: there are none, a tar is shorter than its manifest says, or the filter is of other shards.
     """
     forget_open_tars()  # the folder may have been written anew since it was last read
     shards = committed_shards(root)
     if not shards:
         raise ValueError(f"no committed shards in {root}: a shard counts once its 00000.stats.json is written")
-    spans = [_read_spans(root, shard) for shard in shards]
+    kept = None if decisions is None else kept_keys(decisions, root)
+    spans = [_read_spans(root, shard, decisions, kept) for shard in shards]
     counts = [len(part) for part in spans]
     if not any(counts):
         raise ValueError(f"the {len(shards)} committed shards in {root} hold no sample of status {OK!r}")
-    tars = [shard_file(root, shard, "tar").absolute() for shard in shards]
+    tars = [tuple(shard_file(it, shard, "tar").absolute() for it in (root, decisions or root)) for shard in shards]
     return ShardIndex(tars, np.repeat(np.arange(len(tars), dtype=np.int32), counts), np.concatenate(spans))
 
 
-def _read_spans(root: Path, shard: int) -> Int64[np.ndarray, "n 2 2"]:
-    places = [row["members"] for row in read_rows(root, shard) if row["status"] == OK]
-    pairs = [(next(place[name] for name in IMAGE_MEMBERS if name in place), place[LABEL_MEMBER]) for place in places]
+def _read_spans(
+    root: Path, shard: int, decisions: Path | None, kept: Collection[str] | None
+) -> Int64[np.ndarray, "n 2 2"]:
+    places = {row["key"]: row["members"] for row in read_rows(root, shard) if row["status"] == OK}
+    labels = places
+    if kept is not None:
+        labels = {row["key"]: row["members"] for row in read_rows(decisions, shard) if row["key"] in kept}
+    images = [next(places[key][name] for name in IMAGE_MEMBERS if name in places[key]) for key in labels]
+    pairs = list(zip(images, (label[LABEL_MEMBER] for label in labels.values()), strict=True))
     spans = np.array(pairs, np.int64).reshape(-1, 2, 2)
-    tar = shard_file(root, shard, "tar")
-    size, end = tar.stat().st_size, int(spans.sum(axis=-1).max(initial=0))
-    if size < end:
-        raise ValueError(f"{tar} has {size} bytes, but its manifest names a member that ends at {end}")
+    for place, folder in enumerate((root, decisions or root)):
+        tar = shard_file(folder, shard, "tar")
+        size, end = tar.stat().st_size, int(spans[:, place].sum(axis=-1).max(initial=0))
+        if size < end:
+            raise ValueError(f"{tar} has {size} bytes, but its manifest names a member that ends at {end}")
     return spans
 
 
@@ -103,15 +118,20 @@ class ShardSegDataset(BaseSegDataset):
         shards: the folder that holds `shards.json` and the shards.
         metainfo: `classes` and `palette` as the rest of the config has them; the classes must be the shards'.
             None takes both from `shards.json`.
+        decisions: folder of a filter (`tools/filter.py`), whose verdicts are laid over the shards; "" is none.
         **kwargs: `pipeline`, `indices`, `test_mode`, … as of `BaseSegDataset`.
 
     Raises:
-        ValueError: other classes, or `reduce_zero_label`, which the shards' label maps have behind them.
+        ValueError: other classes, a filter of other shards, or `reduce_zero_label`, which the shards' label maps have
+            behind them.
     """
 
-    def __init__(self, shards: str, metainfo: dict | None = None, **kwargs: object) -> None:
+    def __init__(
+        self, shards: str, metainfo: dict | None = None, decisions: str | None = None, **kwargs: object
+    ) -> None:
         check_unshifted(shards, kwargs)
         self.shards = Path(shards)
+        self.decisions = Path(decisions) if decisions else None
         space = read_label_space(self.shards)
         if metainfo is None:
             metainfo = {"classes": space.classes, "palette": [list(colour) for colour in space.palette]}
@@ -120,7 +140,7 @@ class ShardSegDataset(BaseSegDataset):
         super().__init__(metainfo=metainfo, serialize_data=False, **kwargs)
 
     def load_data_list(self) -> ShardIndex:
-        return index_shards(self.shards)
+        return index_shards(self.shards, self.decisions)
 
     def get_data_info(self, idx: int) -> dict:
         info = super().get_data_info(idx)

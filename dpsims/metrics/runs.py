@@ -102,15 +102,15 @@ def find_place(
     )
 
 
-def open_split(place: Place, split: str, snapshot: Snapshot, *, instances: bool) -> FolderDataset:
-    """A split at a generator's size, without augmentation."""
+def open_split(place: Place, split: str, size: tuple[int, int], *, instances: bool) -> FolderDataset:
+    """A split at a size (height, width), without augmentation."""
     return FolderDataset(
         root=place.root,
         split=split,
         layout=place.layout,
         label_space=place.label_space,
-        height=snapshot.height,
-        width=snapshot.width,
+        height=size[0],
+        width=size[1],
         flip=False,
         zoom_range=1.0,
         augment=False,
@@ -159,7 +159,7 @@ def open_runs(
         snapshot = load_generator(path, device)
         reals = open_photos(place, place.reference_split, snapshot)
         try:
-            maps = open_split(place, place.split, snapshot, instances=snapshot.instances)
+            maps = open_split(place, place.split, (snapshot.height, snapshot.width), instances=snapshot.instances)
             check_fit(snapshot, maps)
         except ValueError as error:
             reason = str(error).replace("generator.instances=true, but", "it was trained with instances, but")

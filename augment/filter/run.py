@@ -1,0 +1,172 @@
+"""A filter over all shards of a folder: the ones that it lacks, in one process or as one part of several.
+
+calibration.json   what real images look like, measured first (`augment/filter/calibrate.py`)
+00000.…            of each shard (`augment/filter/shard.py`)
+decisions.jsonl    {"key", "keep", "score", "reason", …} of each sample
+filter.json        classes, hardness, limits, rules, totals; written last
+
+The shards stay as they are. The same command goes on; other rules for whole samples need no second look at images.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from augment.filter.calibrate import Calibration, calibrate, load_calibration, save_calibration
+from augment.filter.decide import count_decisions, decide
+from augment.filter.rules import PixelRule, SampleRules
+from augment.filter.scorer import Scorer
+from augment.filter.shard import Filter
+from augment.ordered_map import thread_pool
+from augment.shards import MANIFEST, OK, committed_shards, read_manifest, read_rows, read_stats
+from augment.storage import Folder, read_json, sweep, write_text
+from augment.synthesize import Part
+from dpsims.labels import LabelSpace
+from dpsims.sample import Labelled
+
+DECISIONS, SUMMARY = "decisions.jsonl", "filter.json"
+
+
+def open_shards(shards: Folder) -> tuple[LabelSpace, tuple[int, int], dict]:
+    """The label space, (height, width) and manifest of finished shards; a ValueError if they are not."""
+    manifest = read_manifest(shards)
+    if manifest["totals"] is None:
+        raise ValueError(f"--shards {shards} are not finished; the command that made them goes on")
+    space = LabelSpace.from_meta(manifest["label_space"], source=str(shards / MANIFEST))
+    return space, (manifest["plan"]["height"], manifest["plan"]["width"]), manifest
+
+
+def manifest_sha256(manifest: dict) -> str:
+    """Of what decides the bytes of shards."""
+    decisive = {key: value for key, value in manifest.items() if key != "totals"}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def describe(manifest: dict, scorer: Scorer, rule: PixelRule, real: dict, features: dict | None) -> dict:
+    """All that decides what is measured.
+
+    Args:
+        real: which real images.
+        features: of which network; None without.
+    """
+    shards = {"generator_sha256": manifest["generator_sha256"], "manifest_sha256": manifest_sha256(manifest)}
+    described = {"shards": shards, **scorer.describe(), **asdict(rule), "real": real, "features": features}
+    return json.loads(json.dumps(described))
+
+
+def run_filter(
+    shards: Folder,
+    out: Path,
+    scorer: Scorer,
+    reals: Callable[[], Iterable[tuple[str, Labelled]]],
+    rule: PixelRule,
+    sample_rules: SampleRules,
+    *,
+    settings: dict,
+    real_images: int,
+    embedder: nn.Module | None,
+    device: torch.device,
+    batch_size: int,
+    threads: int,
+    part: Part,
+    progress: bool = False,
+) -> dict | None:
+    """Measure on real images, filter the shards of a part, and decide once all are there; what is there already stays.
+
+    Args:
+        reals: gives the real images with their names and label maps, in the frame of the synthetic ones.
+        settings: as of `describe`.
+        real_images: how many.
+        device: of the embedder.
+
+    Returns:
+        The content of `filter.json`; None while shards of other parts are missing.
+
+    Raises:
+        ValueError: `out` holds a filter of other settings, or the rules ask for what is not measured.
+    """
+    space, size, _ = open_shards(shards)
+    out.mkdir(parents=True, exist_ok=True)
+    sweep(out)
+    work = {"embedder": embedder, "device": device, "batch_size": batch_size}
+    if load_calibration(out, settings) is None:
+        found = calibrate(scorer, reals(), space, rule, **work, total=real_images, progress=progress)
+        save_calibration(out, found, settings)
+    calibration = load_calibration(out, settings)
+
+    everything, done = committed_shards(shards), set(committed_shards(out))
+    mine = everything[part.index :: part.count]
+    counts = {shard: read_stats(shards, shard)["by_status"].get(OK, 0) for shard in mine}
+    initial = sum(counts[shard] for shard in mine if shard in done)
+    options = {"desc": "synthetic images", "unit": "img", "disable": None if progress else True}
+    with thread_pool(threads) as pool, tqdm(total=sum(counts.values()), initial=initial, **options) as bar:
+        look = Filter(scorer, calibration, space, **work, size=size, pool=pool)
+        for shard in mine:
+            for step in look.run(shards, out, shard) if shard not in done else ():
+                bar.update(step)
+    return finish(out, everything, calibration, space, settings, sample_rules)
+
+
+def finish(
+    out: Path,
+    shards: list[int],
+    calibration: Calibration,
+    space: LabelSpace,
+    settings: dict,
+    sample_rules: SampleRules,
+) -> dict | None:
+    """Once all shards are filtered, decide on all samples and return `filter.json`; None before."""
+    if set(shards) - set(committed_shards(out)):
+        return None
+    decisions = decide([row for shard in shards for row in read_rows(out, shard)], sample_rules)
+    stats = [read_stats(out, shard) for shard in shards]
+    pixels, rejected = (np.sum([it[name] for it in stats], axis=0) for name in ("class_pixels", "rejected_pixels"))
+    summary = {
+        "classes": list(space.classes),
+        "settings": settings,
+        "sample_rules": asdict(sample_rules),
+        **calibration.describe(space),
+        "totals": {
+            **count_decisions(decisions),
+            "pixels": dict(zip(space.classes, pixels.tolist(), strict=True)),
+            "rejected_pixels": dict(zip(space.classes, rejected.tolist(), strict=True)),
+        },
+    }
+    (out / SUMMARY).unlink(missing_ok=True)  # while the two files are of different rules
+    write_text(out / DECISIONS, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in decisions))
+    write_text(out / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    return summary
+
+
+def read_decisions(out: Path) -> list[dict]:
+    """The rows of `decisions.jsonl` of a finished filter.
+
+    Raises:
+        ValueError: it is not finished.
+    """
+    if not (out / SUMMARY).is_file():
+        raise ValueError(f"{out} holds no finished filter: {SUMMARY} is missing; the command that makes it goes on")
+    with open(out / DECISIONS, encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def kept_keys(out: Path, shards: Path) -> set[str]:
+    """Of the samples that a finished filter of these shards keeps.
+
+    Raises:
+        ValueError: it is not finished, is of other shards, or keeps none.
+    """
+    kept = {row["key"] for row in read_decisions(out) if row["keep"]}
+    filtered = read_json(out / SUMMARY)["settings"]["shards"]["manifest_sha256"]
+    if filtered != manifest_sha256(read_manifest(shards)):
+        raise ValueError(f"the filter in {out} is of other shards than those in {shards}")
+    if not kept:
+        raise ValueError(f"the filter in {out} keeps no sample")
+    return kept

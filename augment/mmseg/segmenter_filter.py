@@ -1,0 +1,83 @@
+"""A trained segmenter as a filter's scorer: the cross-entropy of each pixel's class (FreeMask, Yang et al. 2023)."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float32
+from mmengine.runner import find_latest_checkpoint
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from torch import Tensor, nn
+
+from augment.filter.scorer import Images, LabelMaps
+from augment.mmseg.scorer import Segmenter, prepare
+from dpsims.labels import IGNORE_INDEX
+from dpsims.sample import file_sha256
+
+
+class SegmenterScorer:
+    """Any mmseg segmenter.
+
+    Args:
+        checkpoint: the file of its weights, by whose content the scores are known.
+
+    Raises:
+        ValueError: its head gives a single channel, which tells classes apart by a threshold.
+    """
+
+    def __init__(self, segmenter: Segmenter, checkpoint: Path) -> None:
+        head = decode_head(segmenter.model)
+        if segmenter.model.out_channels == 1:
+            raise ValueError(
+                f"{type(head).__name__} gives one channel for two classes, which has no cross-entropy here"
+            )
+        self.segmenter, self.checkpoint = segmenter, checkpoint
+        # Mask classification (Mask2Former) sums up probabilities of masks: shares of their sum stand for a softmax.
+        self.sums_masks = not isinstance(head, BaseDecodeHead)
+        known = segmenter.prediction_ids < len(segmenter.classes)
+        ids = torch.full((256,), IGNORE_INDEX)
+        ids[segmenter.prediction_ids[known]] = torch.arange(len(segmenter.prediction_ids))[known]
+        self.model_ids = ids  # of the label space → of the model
+
+    def describe(self) -> dict:
+        model = type(decode_head(self.segmenter.model)).__name__
+        return {"scorer": "segmenter", "sha256": file_sha256(self.checkpoint), "head": model}
+
+    def score(self, images: Images, label_maps: LabelMaps) -> tuple[Float32[np.ndarray, "n h w"], None]:
+        batch = [prepare(self.segmenter.pipeline, *pair) for pair in zip(images, label_maps, strict=True)]
+        data = {key: [item[key] for item in batch] for key in ("inputs", "data_samples")}
+        with torch.no_grad():
+            results = self.segmenter.model.test_step(data)
+            pairs = zip(results, batch, strict=True)
+            losses = [self.losses(result.seg_logits.data, item["label_map"]) for result, item in pairs]
+        return np.stack(losses), None
+
+    def losses(self, logits: Tensor, label_map: Tensor) -> Float32[np.ndarray, "h w"]:
+        """(S, H, W) and (H, W) → the loss of each pixel."""
+        target = self.model_ids[label_map].to(logits.device)
+        if self.sums_masks:
+            logits = (logits / logits.sum(dim=0).clamp(min=1e-8)).clamp(min=1e-8).log()
+        loss = F.cross_entropy(logits[None].float(), target[None], ignore_index=IGNORE_INDEX, reduction="none")
+        return loss[0].cpu().numpy()
+
+
+def decode_head(model: nn.Module) -> nn.Module:
+    """That which makes the logits: the last one of a cascade."""
+    head = model.decode_head
+    return head[-1] if isinstance(head, nn.ModuleList) else head
+
+
+def find_checkpoint(place: Path) -> Path:
+    """A file, or of a work dir the best checkpoint, or else the latest.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if place.is_file():
+        return place
+    best = sorted(place.glob("best_*.pth"), key=lambda file: file.stat().st_mtime)
+    latest = find_latest_checkpoint(str(place)) if (place / "last_checkpoint").is_file() else None
+    if not best and latest is None:
+        raise ValueError(f"--checkpoint {place} is neither a file nor a work dir with checkpoints")
+    return best[-1] if best else Path(latest)

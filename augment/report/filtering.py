@@ -1,0 +1,55 @@
+"""What a filter did, for people: a table of the classes, and a picture of samples from its worst to its best."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from augment.filter.run import read_decisions
+from augment.filter.shard import LABELS
+from augment.report.sheet import read_image
+from augment.report.wording import NOTHING, number, share
+from augment.shards import OK, committed_shards, read_member, read_rows
+from augment.storage import Folder
+from dpsims.labels import LabelSpace, read_label_map
+from dpsims.spread import spread
+
+ROWS = 8
+REJECTED = (255, 255, 255)
+
+
+def class_table(summary: dict) -> str:
+    """A line per class: its hardness and limit on real images, and what share of its synthetic pixels is rejected."""
+    rows = [["class", "mean loss", "limit", "rejected"]]
+    totals = summary["totals"]
+    for name in summary["classes"]:
+        pixels, rejected = totals["pixels"][name], totals["rejected_pixels"][name]
+        of_class = share(rejected / pixels) if pixels else NOTHING
+        rows.append([name, number(summary["hardness"][name], 3), number(summary["limits"][name], 3), of_class])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for name, *cells in rows:
+        right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        lines.append("  ".join(["", name.ljust(widths[0]), *right]))
+    return "\n".join(lines)
+
+
+def filter_sheet(shards: Folder, out: Path, space: LabelSpace) -> list[list[UInt8[np.ndarray, "h w 3"]]]:
+    """Rows of an image, its label map, and the label map with rejected pixels in white; from the worst score on."""
+    decided = [row for row in read_decisions(out) if row["error"] is None]
+    shown = {row["key"] for row in spread(sorted(decided, key=lambda row: row["score"]), ROWS)}
+    cells = {}
+    for shard in committed_shards(shards):
+        images = {row["key"]: row for row in read_rows(shards, shard) if row["status"] == OK and row["key"] in shown}
+        labels = {row["key"]: row for row in read_rows(out, shard) if row["key"] in images}
+        for key, row in images.items():
+            cells[key] = draw(shards, row, out, labels[key] | {"shard": shard}, space)
+    return [cells[row["key"]] for row in sorted(decided, key=lambda row: row["score"]) if row["key"] in shown]
+
+
+def draw(shards: Folder, row: dict, out: Path, filtered: dict, space: LabelSpace) -> list[UInt8[np.ndarray, "h w 3"]]:
+    before = read_label_map(read_member(shards, row, LABELS), space, source=row["key"])
+    after = read_label_map(read_member(out, filtered, LABELS), space, source=row["key"])
+    coloured = space.colorize(after)
+    coloured[before != after] = REJECTED
+    return [read_image(shards, row), space.colorize(before), coloured]
