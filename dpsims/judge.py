@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 import yaml
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dpsims.build import build_discriminator
@@ -38,7 +38,7 @@ class Judge:
 
     @torch.no_grad()
     def look(
-        self, images: UInt8[Tensor, "n 3 h w"], label_maps: Int[Tensor, "n h w"]
+        self, images: UInt8[Tensor, "n 3 h w"], label_maps: UInt8[Tensor, "n h w"]
     ) -> tuple[Float[Tensor, "n h w"], Float[Tensor, "n h w"]]:
         """How little each pixel looks like its class, and how fake.
 

@@ -1,7 +1,7 @@
 """What a filter looks with: a network that tells how little each pixel of an image shows what its label map says."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ Images = Sequence[UInt8[np.ndarray, "h w 3"]]
 LabelMaps = Sequence[UInt8[np.ndarray, "h w"]]
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """A trained segmenter, or the discriminator of a GAN."""
 

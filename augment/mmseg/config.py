@@ -10,7 +10,13 @@ from mmengine.config import Config, ConfigDict, DictAction
 from augment.mmseg.classes import fill_in_classes, metainfo_of
 from augment.mmseg.official import check_official
 from augment.mmseg.packages import missing_import
-from augment.mmseg.shard_dataset import check_classes, check_unshifted, index_shards, read_label_space
+from augment.mmseg.shard_dataset import (
+    check_classes,
+    check_unshifted,
+    decisions_folder,
+    index_shards,
+    read_label_space,
+)
 from augment.order import read_recipe
 from dpsims.labels import load_label_space
 from dpsims.sample import load_generator
@@ -126,8 +132,8 @@ def check_data(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> None:
     for hook in synthetic_hooks(cfg) if "train_dataloader" in loaders else []:
         metainfo = metainfo_of(next(datasets_of(cfg, "train_dataloader")))
         if "shards" in hook:
-            decided = {"decisions": hook.decisions} if hook.get("decisions") else {}
-            _check_shards(ConfigDict(shards=hook.shards, **decided, **({"metainfo": metainfo} if metainfo else {})))
+            options = {"shards": hook.shards, "decisions": hook.get("decisions")}
+            _check_shards(ConfigDict(**options, **({"metainfo": metainfo} if metainfo else {})))
         else:
             _check_generator(hook, metainfo)
 
@@ -138,7 +144,7 @@ def _check_shards(dataset: ConfigDict) -> None:
     if "metainfo" in dataset:
         check_classes(space.classes, dataset.metainfo["classes"], f"the shards in {root}")
     check_unshifted(dataset.shards, dataset)
-    index_shards(root, Path(dataset.decisions) if dataset.get("decisions") else None)
+    index_shards(root, decisions_folder(dataset.get("decisions")))
 
 
 def _check_generator(hook: ConfigDict, metainfo: ConfigDict | dict | None) -> None:

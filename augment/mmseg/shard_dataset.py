@@ -90,6 +90,11 @@ def _read_spans(
     return spans
 
 
+def decisions_folder(name: str | None) -> Path | None:
+    """Of a config's `decisions`, where a text has to stand for none if it comes from the environment."""
+    return None if name in (None, "none") else Path(name)
+
+
 def read_label_space(root: Path) -> LabelSpace:
     """The label space of a folder of shards."""
     return LabelSpace.from_meta(read_manifest(root)["label_space"], source=str(root / MANIFEST))
@@ -118,7 +123,8 @@ class ShardSegDataset(BaseSegDataset):
         shards: the folder that holds `shards.json` and the shards.
         metainfo: `classes` and `palette` as the rest of the config has them; the classes must be the shards'.
             None takes both from `shards.json`.
-        decisions: folder of a filter (`tools/filter.py`), whose verdicts are laid over the shards; "" is none.
+        decisions: folder of a filter (`tools/filter.py`), whose verdicts are laid over the shards; None or
+            "none" takes the shards as they are.
         **kwargs: `pipeline`, `indices`, `test_mode`, … as of `BaseSegDataset`.
 
     Raises:
@@ -131,7 +137,7 @@ class ShardSegDataset(BaseSegDataset):
     ) -> None:
         check_unshifted(shards, kwargs)
         self.shards = Path(shards)
-        self.decisions = Path(decisions) if decisions else None
+        self.decisions = decisions_folder(decisions)
         space = read_label_space(self.shards)
         if metainfo is None:
             metainfo = {"classes": space.classes, "palette": [list(colour) for colour in space.palette]}

@@ -10,6 +10,9 @@ __import__("augment.mmseg")
 
 custom_hooks = [
     dict(
-        type="augment.mmseg.mix.MixSynthetic", shards="{{$SHARDS:runs/shards}}", decisions="{{$DECISIONS:}}", share=0.5
+        type="augment.mmseg.mix.MixSynthetic",
+        shards="{{$SHARDS:runs/shards}}",
+        decisions="{{$DECISIONS:none}}",
+        share=0.5,
     )
 ]
