@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_gan import tiny_config
 from torch import Tensor, nn
 
 from augment.factory import encode_image
+from benchmarks import filter as filtering
 from benchmarks import generator, inference, photos, synthesis, training_step
 from benchmarks.generator import count_flops
 from benchmarks.measure import in_turns, peak_memory, run_alone, spread
@@ -22,6 +24,7 @@ from dpsims.generator import Generator
 from dpsims.labels import encode_label_png
 from dpsims.layers import CrossAttention, SelfAttention
 from dpsims.sample import to_uint8
+from dpsims.train import train
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -220,3 +223,17 @@ def test_the_bank_gives_as_many_images_as_noises():
     bank = photos.PhotoBank(np.zeros((8, 3, 4, 4), np.float32))
     for count in (1, 8):
         assert bank.decode(bank.encode(torch.zeros(1, 4, 4)), torch.randn(count, 5)).shape == (count, 3, 4, 4)
+
+
+def test_filter(tiny_root, tmp_path, capsys):
+    run_folder = train(tiny_config(tiny_root, tmp_path, "run.total_kimg=0.004", "loss.diversity.tau=1"))
+    capsys.readouterr()
+    filtering.main(["--run", str(run_folder), "--per-map", "1", "--device", "cpu"])
+    document = json.loads(capsys.readouterr().out)
+    readme = (ROOT / "benchmarks" / "README.md").read_text()
+    assert len(document["results"]) == len(filtering.RULES)
+    for result in document["results"]:
+        assert [key for key in result if f"`{key}`" not in readme] == []
+        hits = (result["precision"] or 0) * result["rejected"]
+        assert hits == pytest.approx(result["recall"] * result["planted"], rel=1e-2)
+        assert 0 < result["planted"] < result["pixels"] <= 10 * 32 * 64

@@ -1,0 +1,118 @@
+"""tools/filter.py as people use it: a GAN's run, its shards, both scorers; what it writes, says and refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from run_tool import run_tool
+from test_mmseg_scorer import nearest_colour
+from tiny_gan import tiny_config
+
+from augment.filter.run import kept_keys, read_decisions
+from augment.plan import Plan
+from augment.sources import find_label_maps
+from augment.synthesize import Settings, synthesize
+from dpsims.sample import load_generator
+from dpsims.train import train
+
+
+@pytest.fixture(scope="module")
+def gan(tiny_root, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("gan")
+    return train(tiny_config(tiny_root, out, "run.total_kimg=0.004", "loss.diversity.tau=1"))
+
+
+@pytest.fixture(scope="module")
+def shards(gan, tiny_root, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("shards")
+    sources = find_label_maps(tiny_root / "train")
+    plan = Plan(sources, [2] * len(sources), shard_size=6, seed=0)
+    synthesize(load_generator(gan), plan, out, Settings(), device="cpu", batch_size=4, threads=1)
+    return out
+
+
+@pytest.fixture
+def tool(shards, tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    def run(*options: object) -> tuple[int, str, str]:
+        given = ("--shards", shards, "--out", tmp_path / "out", "--device", "cpu", "--threads", "1")
+        return run_tool(monkeypatch, capsys, "filter", *given, *options)
+
+    return run
+
+
+def test_by_the_discriminator_it_says_what_it_did_and_goes_on(tool, gan, shards, tmp_path):
+    by = ("--scorer", "discriminator", "--run", gan)
+    code, printed, _ = tool(*by)
+    assert code == 0 and "of 20 samples" in printed and "mean loss" in printed
+    out = tmp_path / "out"
+    with Image.open(out / "sheet.png") as sheet:
+        assert sheet.size == (3 * (64 + 2) - 2, 8 * (32 + 2) - 2)
+    decisions = read_decisions(out)
+    assert len(decisions) == 20 and all(0 <= row["fake"] <= 1 and row["novelty"] > 0 for row in decisions)
+    summary = json.loads((out / "filter.json").read_text())
+    assert summary["classes"] == ["sky", "road", "car"] and set(summary["hardness"]) == {"sky", "road", "car"}
+    assert set(summary["real"]["fake"]) == {"0.05", "0.25", "0.5", "0.75", "0.95"}
+
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    code, printed, _ = tool(*by, "--drop-fakest", "0.25")
+    assert code == 0 and "dropped: fake 5" in printed and len(kept_keys(out, shards)) == 15
+    changed = {file.name for file in out.iterdir() if before[file.name] != file.read_bytes()}
+    assert changed == {"filter.json", "decisions.jsonl"}  # the picture shows label maps and their order
+    code, _, said = tool(*by, "--quantile", "0.5")
+    assert code == 2 and "quantile: 0.95 → 0.5" in said and "choose another --out" in said
+
+
+def test_jobs_of_an_array_filter_together(tool, gan, tmp_path):
+    by = ("--scorer", "discriminator", "--run", gan, "--features", "none")
+    code, printed, _ = tool(*by, "--part", "0/2")
+    assert code == 0 and "part 0 of 2" in printed and not (tmp_path / "out" / "filter.json").exists()
+    code, printed, _ = tool(*by, "--part", "1/2")
+    assert code == 0 and "of 20 samples" in printed
+
+
+def test_by_a_segmenter(tool, tiny_root, tmp_path):
+    config, checkpoint = nearest_colour(tmp_path)
+    options = ("--scorer", "segmenter", "--config", config, "--checkpoint", checkpoint, "--data-root", tiny_root)
+    code, printed, _ = tool(*options, "--max-real", "4", "--features", "none", "--max-rejected", "0.9")
+    assert code == 0 and "of 20 samples" in printed
+    summary = json.loads((tmp_path / "out" / "filter.json").read_text())
+    assert summary["real"]["images"] == 4 and summary["settings"]["tolerance"] == 1.25
+    for name, hardness in summary["hardness"].items():
+        assert summary["limits"][name] == pytest.approx(1.25 * hardness)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--scorer", "segmenter"], "--scorer segmenter needs --config"),
+        (["--scorer", "discriminator"], "--scorer discriminator needs --run"),
+        (
+            ["--scorer", "discriminator", "--run", "GAN", "--config", "x.py"],
+            "--config means nothing with --scorer disc",
+        ),
+        (["--scorer", "discriminator", "--run", "GAN", "--batch-size", "0"], "--batch-size is at least 1, not 0"),
+        (["--scorer", "discriminator", "--run", "nowhere"], "is not the run folder of a GAN"),
+        (["--scorer", "discriminator", "--run", "GAN", "--tolerance", "1", "--quantile", "0.9"], "give one of them"),
+        (
+            ["--scorer", "discriminator", "--run", "GAN", "--features", "none", "--min-novelty", "1"],
+            "--min-novelty and --min-diversity need --features",
+        ),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_before_anything_is_read(tool, gan, tmp_path, options, message):
+    code, _, said = tool(*[gan if option == "GAN" else option for option in options])
+    assert code == 2 and message in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_classes_and_other_sizes_are_refused(tool, tiny_root, tmp_path):
+    small = tmp_path / "small"
+    train(tiny_config(tiny_root, small, "run.total_kimg=0.002", "loss.diversity.tau=1", "data.width=32"))
+    code, _, said = tool("--scorer", "discriminator", "--run", small)
+    assert code == 2 and "is of images of 32x32, the shards hold 32x64" in said
+    config, checkpoint = nearest_colour(tmp_path, ("sky", "road"))
+    options = ("--scorer", "segmenter", "--config", config, "--checkpoint", checkpoint, "--data-root", tiny_root)
+    code, _, said = tool(*options)
+    assert code == 2 and "has no class 'car'" in said
