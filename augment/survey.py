@@ -25,19 +25,21 @@ class Reader:
 
     Attributes:
         space: of the classes, with the numbering of the files.
-        size: (height, width) in pixels.
+        size: (height, width) in pixels; None leaves them as they are, without instances.
         instances: read their instance maps, too: all must have one.
         where_given: read those that there are, for the objects in them.
     """
 
     space: LabelSpace
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     instances: bool
     where_given: bool = False
 
     def __call__(self, source: LabelSource) -> Scene:
         """A ValueError or OSError says what is wrong with the file."""
         label_map, instances = source.read(self.space), None
+        if self.size is None:
+            return Scene(label_map, None)
         if self.instances or (self.where_given and source.has_instances()):
             found = source.read_instances(label_map.shape[::-1])
             instances = np.array(fit(found, *self.size, resample=Image.Resampling.NEAREST)).astype(np.int32)
