@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from augment.budget import allot
 from augment.storage import read_json
@@ -37,35 +37,53 @@ def hardness_counts(hardness: Float[np.ndarray, " n"], most: int) -> list[int]:
     return counts.tolist()
 
 
-def map_gaps(presence: Bool[np.ndarray, "n c"], gaps: Float[np.ndarray, " c"]) -> Float[np.ndarray, " n"]:
-    """Mean gap of each label map's classes, rare ones counting more: w_j = Σ_c a_c g_c / Σ_c a_c with a_c = f_c^(-1/2).
+def pixel_shares(pixels: Int[np.ndarray, "n c"]) -> Float[np.ndarray, "n c"]:
+    """p_jc, of each class in a label map's pixels that are not ignored; zeros where all of them are."""
+    return pixels / np.maximum(pixels.sum(axis=1, keepdims=True), 1)
 
-    f_c is the share of label maps that hold class c, as in the sampling of training images. By pixels, the large
-    classes, which a segmenter knows, would decide alone; by a plain mean, those that every label map holds would. As a
-    mean it is bounded: no label map gets more than another by more than the largest gap over the smallest one.
+
+def gap_weights(pixels: Int[np.ndarray, "n c"], gaps: Float[np.ndarray, " c"]) -> Float[np.ndarray, " n"]:
+    """Each label map's part of the images, where 1 is the mean: w_j = N Σ_c (g_c / Σ_k g_k) (p_jc / Σ_i p_ic).
+
+    A class is given images by its gap, and label maps get them by how much of the class they show, p_jc. Presence in
+    the place of p would tell few maps apart where most hold most classes, as in street scenes; p alone would leave all
+    to the large classes, which a segmenter knows.
 
     Args:
-        gaps: g_c = 1 - IoU, 0..1; NaN where it is not known, and the class does not count.
-
-    Returns:
-        0 for a label map without a class that counts.
-    """
-    share = presence.mean(axis=0)  # (C,)
-    counted = ~np.isnan(gaps) & (share > 0)
-    weights = presence[:, counted] * share[counted] ** -0.5  # (N, C')
-    totals = weights.sum(axis=1)
-    return (weights * gaps[counted]).sum(axis=1) / np.where(totals > 0, totals, 1)
-
-
-def gap_counts(weights: Float[np.ndarray, " n"], images: int) -> list[int]:
-    """So many images in proportion to the label maps' mean gaps.
+        pixels: of each class in each label map.
+        gaps: g_c = 1 - IoU, 0..1; NaN where it is not known. Such a class, and one in no label map, does not count.
 
     Raises:
         ValueError: there is no gap.
     """
-    if not weights.any():
-        raise ValueError("--gaps: no label map holds a class whose IoU is below 100 %")
-    return allot(weights, images)
+    shares = pixel_shares(pixels)
+    totals = shares.sum(axis=0)  # (C,)
+    counted = ~np.isnan(gaps) & (totals > 0)
+    if not gaps[counted].any():
+        raise ValueError("--gaps: no label map holds a class whose IoU is known and below 100 %")
+    of_classes = gaps[counted] / gaps[counted].sum()
+    return len(pixels) * (of_classes * shares[:, counted] / totals[counted]).sum(axis=1)
+
+
+def gap_counts(weights: Float[np.ndarray, " n"], images: int, most: int | None = None) -> list[int]:
+    """So many images in proportion to the weights, but of no label map more than `most`: others get what is over.
+
+    Raises:
+        ValueError: the label maps with a weight cannot take so many.
+    """
+    most, able = most or images, int(np.count_nonzero(weights))
+    if images > most * able:
+        raise ValueError(
+            f"--images {images} is more than --most {most} of each of the {able} label maps with a class that has a gap"
+        )
+    full = np.zeros(len(weights), bool)
+    while True:
+        free, rest = np.where(full, 0, weights), images - most * int(full.sum())
+        over = free / free.sum() * rest > most * (1 + 1e-9)  # all can be just full
+        if not over.any():
+            break
+        full |= over
+    return np.where(full, most, allot(free, rest)).tolist()
 
 
 def read_hardness(file: Path, space: LabelSpace) -> Float[np.ndarray, " c"]:

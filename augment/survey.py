@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from PIL import Image
 from tqdm import tqdm
 
@@ -59,11 +59,16 @@ class Survey:
     summaries: list[MapSummary | None]
 
     @property
-    def presence(self) -> Bool[np.ndarray, "n c"]:
-        """Which label map holds which class; a bad one holds none."""
+    def pixels(self) -> Int[np.ndarray, "n c"]:
+        """How many of each class a label map holds; a bad one holds none."""
         classes = next(len(summary.pixels) for summary in self.summaries if summary is not None)
         nothing = [0] * classes
-        return np.array([summary.pixels if summary else nothing for summary in self.summaries]) > 0
+        return np.array([summary.pixels if summary else nothing for summary in self.summaries])
+
+    @property
+    def presence(self) -> Bool[np.ndarray, "n c"]:
+        """Which label map holds which class."""
+        return self.pixels > 0
 
     def perturbation(self, recipe: Recipe, reader: Reader) -> Perturbation:
         """A recipe with what these label maps are like, and with them as donors."""

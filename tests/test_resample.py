@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from augment.resample import gap_counts, hardness_counts, map_gaps, map_hardness, read_gaps, read_hardness
+from augment.resample import gap_counts, gap_weights, hardness_counts, map_hardness, read_gaps, read_hardness
 from dpsims.labels import LabelSpace, default_palette
 
 SPACE = LabelSpace(("sky", "road", "car"), default_palette(3))
@@ -42,23 +42,34 @@ def test_counts_are_those_of_freemasks_loop():
         assert hardness_counts(hardness, most) == expected
 
 
-def test_a_map_needs_what_its_rare_classes_need():
-    presence = np.array([[1, 0, 0], [1, 0, 0], [1, 1, 0], [1, 0, 1]], bool)  # shares 1, 1/4, 1/4: weights 1, 2, 2
-    gaps = np.array([0.05, 0.2, 0.8])
-    expected = [0.05, 0.05, (0.05 + 2 * 0.2) / 3, (0.05 + 2 * 0.8) / 3]
-    np.testing.assert_allclose(map_gaps(presence, gaps), expected)
-    # 0.05, 0.05, 0.15 and 0.55 of 0.8.
-    assert gap_counts(map_gaps(presence, gaps), 160) == [10, 10, 30, 110]
-    assert sum(gap_counts(map_gaps(presence, gaps), 7)) == 7
+def test_images_go_where_the_classes_with_gaps_are():
+    # Shares: sky 1, 1/2, 1/2, 0 (2 in all); road 0, 1/2, 1/4, 0 (3/4); car 0, 0, 1/4, 0 (1/4). The last is all ignored.
+    pixels = np.array([[8, 0, 0], [4, 4, 0], [2, 1, 1], [0, 0, 0]])
+    weights = gap_weights(pixels, np.array([0.1, 0.3, 0.6]))
+    sky, road, car = 0.1, 0.3, 0.6
+    expected = [sky / 2, sky / 4 + road * 2 / 3, sky / 4 + road / 3 + car, 0]  # 0.05, 0.225, 0.725
+    np.testing.assert_allclose(weights, 4 * np.array(expected))
+    np.testing.assert_allclose(gap_weights(10 * pixels, 0.5 * np.array([0.1, 0.3, 0.6])), weights)
+    assert gap_counts(weights, 40) == [2, 9, 29, 0]
+    assert sum(gap_counts(weights, 7)) == 7
+
+
+def test_no_map_gets_more_than_the_most():
+    weights = np.array([1.0, 2, 5, 0, 32])  # of 40: the last is full, then of the other 30 the third
+    assert gap_counts(weights, 40, 100) == [1, 2, 5, 0, 32]
+    assert gap_counts(weights, 40, 16) == [3, 6, 15, 0, 16]
+    assert gap_counts(weights, 40, 13) == [5, 9, 13, 0, 13]  # 14 in the proportion of 1 to 2: 4.7 and 9.3
+    assert gap_counts(weights, 40, 10) == [10, 10, 10, 0, 10]
+    with pytest.raises(ValueError, match="--images 41 is more than --most 10 of each of the 4 label maps"):
+        gap_counts(weights, 41, 10)
 
 
 def test_a_class_without_an_iou_does_not_count():
-    presence = np.array([[1, 0, 0], [1, 0, 1], [0, 0, 1], [0, 0, 0]], bool)
-    weights = map_gaps(presence, np.array([0.3, 0.9, np.nan]))  # the class in the middle is in no label map
-    np.testing.assert_allclose(weights, [0.3, 0.3, 0, 0])
-    assert gap_counts(weights, 5) == [3, 2, 0, 0]
-    with pytest.raises(ValueError, match="no label map holds a class whose IoU is below 100 %"):
-        gap_counts(map_gaps(presence, np.array([0.0, 0.9, np.nan])), 5)
+    pixels = np.array([[4, 0, 0], [2, 0, 2], [0, 0, 4]])
+    weights = gap_weights(pixels, np.array([0.3, 0.9, np.nan]))  # the class in the middle is in no label map
+    np.testing.assert_allclose(weights, [2, 1, 0])
+    with pytest.raises(ValueError, match="no label map holds a class whose IoU is known and below 100 %"):
+        gap_weights(pixels, np.array([0.0, 0.9, np.nan]))
 
 
 def test_files_by_the_names_of_their_classes(tmp_path):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from PIL import Image
 from synthesize_options import add_label_map_options
 
@@ -17,7 +17,7 @@ from augment.factory import VERSIONS
 from augment.order import choose_label_maps, choose_reading
 from augment.report.resampling import class_table, examples, legend, picture
 from augment.report.wording import count, number
-from augment.resample import gap_counts, hardness_counts, map_gaps, map_hardness, read_gaps, read_hardness
+from augment.resample import gap_counts, gap_weights, hardness_counts, map_hardness, read_gaps, read_hardness
 from augment.sources import LabelSource
 from augment.storage import new_file, read_json, write_text
 from augment.survey import Reader, Survey, survey
@@ -63,11 +63,14 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument_group("by what").add_mutually_exclusive_group(required=True).add_argument
     hardness_help = "each class's mean cross-entropy on the training images; a label map's is the mean of its pixels"
     add("--hardness", type=Path, metavar="FILE.json", help=hardness_help)
-    gaps_help = "each class's IoU on the val split, as train_segmenter.py --split val writes it; a label map's gap is "
-    gaps_help += "the mean of its classes, rare ones counting more"
+    gaps_help = (
+        "each class's IoU on the val split, as train_segmenter.py --split val writes it; a class is given images "
+    )
+    gaps_help += "by what it lacks, and a label map by how much of the class it shows"
     add("--gaps", type=Path, metavar="val.json", help=gaps_help)
     add = parser.add_argument_group("how many images").add_argument
-    add("--most", type=int, help=f"with --hardness: of a label map, at most (default: {MOST}, FreeMask's)")
+    most_help = f"of a label map, at most (default: with --hardness {MOST}, FreeMask's; with --gaps no limit)"
+    add("--most", type=int, help=most_help)
     add("--images", type=int, help="with --gaps: in all")
     add = parser.add_argument_group("where it runs").add_argument
     add("--threads", type=int, default=os.cpu_count(), help="that read (default: one per core, %(default)s)")
@@ -78,8 +81,6 @@ def check_options(arguments: argparse.Namespace) -> None:
     """What can be said of the options alone; a ValueError names them."""
     if arguments.hardness and arguments.images is not None:
         raise ValueError("--images goes with --gaps; with --hardness, --most decides how many they are")
-    if arguments.gaps and arguments.most is not None:
-        raise ValueError("--most goes with --hardness; with --gaps, --images says how many they are")
     if arguments.gaps and arguments.images is None:
         raise ValueError("--gaps shares out --images, which are needed")
     for name in ("most", "images", "max_maps", "threads"):
@@ -99,17 +100,18 @@ class Decision:
     """What each label map that can be read gets, and why.
 
     Attributes:
-        what: hardness or gap.
+        what, of_maps: the classes' hardness, and that of label maps; or the classes' gap, and the label maps' weight.
         values: of each class; NaN where it is not known.
-        presence: which label map holds which class.
-        scores: hardness or gap of each label map.
+        pixels: of each class in each label map.
+        scores: hardness or weight of each label map.
         counts: its images.
     """
 
     what: str
+    of_maps: str
     values: Float[np.ndarray, " c"]
     sources: Sequence[LabelSource]
-    presence: Bool[np.ndarray, "n c"]
+    pixels: Int[np.ndarray, "n c"]
     scores: Float[np.ndarray, " n"]
     counts: list[int]
 
@@ -131,9 +133,7 @@ def run(arguments: argparse.Namespace) -> None:
     values = read_hardness(arguments.hardness, space) if arguments.hardness else read_gaps(arguments.gaps, space)
     reader = Reader(space, (snapshot.height, snapshot.width) if snapshot else None, instances=False)
     splits = ", ".join(sorted({source.split or "no split" for source in sources}))
-    print(
-        f"{count(len(sources))} label maps ({splits}); their label space: {reading.name} ({reading.reason})", flush=True
-    )
+    print(f"{count(len(sources))} label maps ({splits}); label space: {reading.name} ({reading.reason})", flush=True)
     found = survey(sources, reader, threads=arguments.threads, progress=True)
     decision = decide(arguments, found, values)
 
@@ -144,12 +144,12 @@ def run(arguments: argparse.Namespace) -> None:
     with new_file(sheet) as part:
         draw(decision, reader).save(part, "PNG")
 
-    said = "of each {min} to {max}, in the middle {median:g}".format(**decision.totals)
+    said = "{min} to {max} of each, median {median:g}".format(**decision.totals)
     print(f"budget: {count(sum(decision.counts))} images of {count(len(decision.sources))} label maps, {said}")
     unreadable = content["unreadable"]
     if unreadable:
         print(f"cannot be read, and gets none: {len(unreadable)} label maps, such as {unreadable[0]}")
-    print(class_table(space, decision.what, values, decision.presence, np.array(decision.counts)))
+    print(class_table(space, decision.what, values, decision.pixels, decision.counts))
     print(f"look at them: {sheet}")
     print(f"make them:    python tools/synthesize.py … --budget {arguments.out}")
 
@@ -157,19 +157,21 @@ def run(arguments: argparse.Namespace) -> None:
 def decide(arguments: argparse.Namespace, found: Survey, values: Float[np.ndarray, " c"]) -> Decision:
     """By the rule that is asked for."""
     good = [index for index, summary in enumerate(found.summaries) if summary is not None]
-    sources, presence = [found.sources[index] for index in good], found.presence[good]
+    sources, pixels = [found.sources[index] for index in good], found.pixels[good]
     if arguments.hardness:
-        scores = map_hardness(np.array([found.summaries[index].pixels for index in good]), values)
+        scores = map_hardness(pixels, values)
         counts = hardness_counts(scores, arguments.most or MOST)
-        return Decision("hardness", values, sources, presence, scores, counts)
-    scores = map_gaps(presence, values)
-    return Decision("gap", values, sources, presence, scores, gap_counts(scores, arguments.images))
+        return Decision("hardness", "hardness", values, sources, pixels, scores, counts)
+    scores = gap_weights(pixels, values)
+    counts = gap_counts(scores, arguments.images, arguments.most)
+    return Decision("gap", "weight", values, sources, pixels, scores, counts)
 
 
 def describe(arguments: argparse.Namespace, decision: Decision, sources: Sequence[LabelSource], reader: Reader) -> dict:
     """The content of the file: the rule, what it started from, what came of it."""
     file = arguments.hardness or arguments.gaps
-    asked = {"most": arguments.most or MOST} if arguments.hardness else {"images": arguments.images}
+    most, images = arguments.most or (MOST if arguments.hardness else None), arguments.images
+    asked = {"most": most} if arguments.hardness else {"images": images, "most": most}
     stated = read_json(file)
     told = {key: stated[key] for key in ("config", "checkpoint", "split") if isinstance(stated.get(key), str)}
     names = [source.source_key for source in decision.sources]
@@ -183,9 +185,9 @@ def describe(arguments: argparse.Namespace, decision: Decision, sources: Sequenc
         "size": reader.size,
         "label_names_sha256": digest([(source.source_key, source.split) for source in sources]),
         "totals": {"label_maps": len(sources), **decision.totals},
-        "unreadable": [name for name in counts if name not in set(names)],
+        "unreadable": sorted(counts.keys() - set(names)),
         f"class_{decision.what}": dict(zip(reader.space.classes, of_classes, strict=True)),
-        f"label_map_{decision.what}": dict(zip(names, decision.scores.round(6).tolist(), strict=True)),
+        f"label_map_{decision.of_maps}": dict(zip(names, decision.scores.round(6).tolist(), strict=True)),
         "counts": counts,
     }
 
@@ -195,9 +197,9 @@ def draw(decision: Decision, reader: Reader) -> Image.Image:
     tiles, shown = [], np.zeros(reader.space.num_classes, bool)
     for kind, index in examples(decision.scores):
         source, score = decision.sources[index], number(float(decision.scores[index]), 3)
-        caption = f"{kind} {decision.what} {score}, {decision.counts[index]} images: {source.source_key}"
+        caption = f"{kind} {decision.of_maps} {score}, {decision.counts[index]} images: {source.source_key}"
         tiles.append(Tile(caption.strip(), [picture(reader(source).label_map, reader.space)]))
-        shown |= decision.presence[index]
+        shown |= decision.pixels[index] > 0
     title = f"{count(sum(decision.counts))} images of {count(len(decision.sources))} label maps by {decision.what}"
     return draw_sheet(title, tiles, legend(reader.space, decision.values, np.flatnonzero(shown)))
 

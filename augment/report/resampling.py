@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from augment.report.wording import number, share
+from augment.resample import pixel_shares
 from dpsims.labels import LabelSpace
 
 EACH, WIDTH = 3, 500  # examples of a kind, and pixels of their width at most
@@ -16,25 +17,33 @@ def class_table(
     space: LabelSpace,
     named: str,
     values: Float[np.ndarray, " c"],
-    presence: Bool[np.ndarray, "n c"],
-    counts: Int[np.ndarray, " n"],
+    pixels: Int[np.ndarray, "n c"],
+    counts: Sequence[int],
 ) -> str:
-    """A line for each class that a label map holds: its value, and the images that hold it before and after.
+    """A line for each class that a label map holds: its value, and its share of the images before and after.
 
     Args:
         named: what the values are.
         values: of each class, NaN where there is none.
+        pixels: of each class in each label map.
         counts: images of each label map; before, all had equally many.
     """
-    before, after = presence.mean(axis=0), counts @ presence / counts.sum()
-    rows = [["class", named, "of equally many images each", "of these"]]
-    for label in np.flatnonzero(before):
-        value = None if np.isnan(values[label]) else float(values[label])
-        rows.append([space.classes[label], number(value, 2), share(float(before[label])), share(float(after[label]))])
+    weights = np.array(counts) / sum(counts)
+    columns = []
+    for shares in (pixels > 0, pixel_shares(pixels)):
+        columns += [shares.mean(axis=0), weights @ shares]
+    kinds = (f"{kind}, {when}" for kind in ("images with it", "pixels") for when in ("all alike", "budget"))
+    rows = [["class", named, *kinds]]
+    for label in np.flatnonzero(pixels.any(axis=0)):
+        rows.append(
+            [space.classes[label], value_of(values, label), *(share(float(column[label])) for column in columns)]
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows
-    )
+    return "\n".join("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows)
+
+
+def value_of(values: Float[np.ndarray, " c"], label: int | np.integer) -> str:
+    return number(None if np.isnan(values[label]) else float(values[label]), 2)
 
 
 def examples(values: Float[np.ndarray, " n"]) -> list[tuple[str, int]]:
@@ -51,7 +60,7 @@ def examples(values: Float[np.ndarray, " n"]) -> list[tuple[str, int]]:
     return [(kind, index) for kind, indices in kinds.items() for index in indices]
 
 
-def picture(label_map: UInt8[np.ndarray, "h w"], space: LabelSpace) -> UInt8[np.ndarray, "h w 3"]:
+def picture(label_map: UInt8[np.ndarray, "h w"], space: LabelSpace) -> UInt8[np.ndarray, "H W 3"]:
     """A label map in its colours, reduced if it is wide."""
     height, width = label_map.shape
     if width > WIDTH:
@@ -65,6 +74,5 @@ def legend(
 ) -> list[tuple[tuple[int, int, int], str]]:
     """Colours and names of the classes that are shown, with their values, the highest first."""
     ordered = sorted(map(int, shown), key=lambda label: (np.isnan(values[label]), -values[label]))
-    texts = {label: number(None if np.isnan(values[label]) else float(values[label]), 2) for label in ordered}
-    named = [(space.palette[label], f"{space.classes[label]}  {texts[label]}") for label in ordered]
+    named = [(space.palette[label], f"{space.classes[label]}  {value_of(values, label)}") for label in ordered]
     return [*named, ((0, 0, 0), "ignored")]
