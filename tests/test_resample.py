@@ -60,6 +60,10 @@ def test_no_map_gets_more_than_the_most():
     assert gap_counts(weights, 40, 16) == [3, 6, 15, 0, 16]
     assert gap_counts(weights, 40, 13) == [5, 9, 13, 0, 13]  # 14 in the proportion of 1 to 2: 4.7 and 9.3
     assert gap_counts(weights, 40, 10) == [10, 10, 10, 0, 10]
+    uneven = np.random.default_rng(0).random(30)
+    for images in (60, 89, 90):
+        counts = gap_counts(uneven, images, 3)
+        assert sum(counts) == images and max(counts) == 3
     with pytest.raises(ValueError, match="--images 41 is more than --most 10 of each of the 4 label maps"):
         gap_counts(weights, 41, 10)
 

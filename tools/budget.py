@@ -63,10 +63,8 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument_group("by what").add_mutually_exclusive_group(required=True).add_argument
     hardness_help = "each class's mean cross-entropy on the training images; a label map's is the mean of its pixels"
     add("--hardness", type=Path, metavar="FILE.json", help=hardness_help)
-    gaps_help = (
-        "each class's IoU on the val split, as train_segmenter.py --split val writes it; a class is given images "
-    )
-    gaps_help += "by what it lacks, and a label map by how much of the class it shows"
+    gaps_help = "each class's IoU on the val split, as train_segmenter.py --split val writes it; a class is given "
+    gaps_help += "images by what it lacks, and a label map by how much of the class it shows"
     add("--gaps", type=Path, metavar="val.json", help=gaps_help)
     add = parser.add_argument_group("how many images").add_argument
     most_help = f"of a label map, at most (default: with --hardness {MOST}, FreeMask's; with --gaps no limit)"

@@ -32,12 +32,10 @@ def class_table(
     columns = []
     for shares in (pixels > 0, pixel_shares(pixels)):
         columns += [shares.mean(axis=0), weights @ shares]
-    kinds = (f"{kind}, {when}" for kind in ("images with it", "pixels") for when in ("all alike", "budget"))
-    rows = [["class", named, *kinds]]
+    rows = [["class", named, "of images, uniform", "budget", "of pixels, uniform", "budget"]]
     for label in np.flatnonzero(pixels.any(axis=0)):
-        rows.append(
-            [space.classes[label], value_of(values, label), *(share(float(column[label])) for column in columns)]
-        )
+        of_class = (share(float(column[label])) for column in columns)
+        rows.append([space.classes[label], value_of(values, label), *of_class])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows)
 
