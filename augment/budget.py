@@ -95,6 +95,8 @@ def meet(
 def read_counts(file: Path, names: Sequence[str]) -> list[int]:
     """Images of each label map by name from a JSON file {"NAME": N, …}; those that it does not name get none.
 
+    Or from {"counts": {"NAME": N, …}, …}, as tools/budget.py writes it, with where the numbers come from.
+
     Raises:
         ValueError: it is something else, or names a label map that is not there.
     """
@@ -102,6 +104,8 @@ def read_counts(file: Path, names: Sequence[str]) -> list[int]:
         counts = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise ValueError(f"--budget {file} is neither a number nor a JSON file ({error})") from None
+    if isinstance(counts, dict) and isinstance(counts.get("counts"), dict):
+        counts = counts["counts"]
     if not isinstance(counts, dict) or not all(type(count) is int and count >= 0 for count in counts.values()):
         raise ValueError(f'--budget {file} holds no object of numbers of images such as {{"NAME": 8}}')
     unknown = counts.keys() - set(names)

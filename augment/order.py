@@ -7,7 +7,7 @@ import yaml
 
 from augment.budget import allot, meet, parse_targets, read_counts, weigh
 from augment.perturb.recipe import Recipe, load_perturbation
-from augment.reading import OWN, Reading, check_classes, check_train_ids, find_reading
+from augment.reading import OWN, Reading, check_classes, check_train_ids, find_own_reading, find_reading
 from augment.shards import MANIFEST, read_manifest
 from augment.sources import LabelFile, LabelSource, find_sources
 from augment.survey import Survey
@@ -19,7 +19,7 @@ def choose_label_maps(
     labels: Path | None,
     split: str | None,
     layout: str | None,
-    generator: Path,
+    generator: Path | None,
     allow_splits: Collection[str],
     *,
     objects: bool,
@@ -28,16 +28,19 @@ def choose_label_maps(
     generator's training.
 
     Args:
+        generator: run folder or snapshot; None where there is none to be had.
         objects: instance maps are needed, also where they have to be drawn first.
 
     Raises:
         ValueError: nothing tells where label maps are, or as of `find_sources`.
     """
-    run = run_of(generator)
+    run = run_of(generator) if generator is not None else None
     config = yaml.safe_load((run / "config.yaml").read_text()) if run is not None else {}
     trained = config.get("data") if isinstance(config, dict) else None
     trained = trained if isinstance(trained, dict) else {}  # else of something else
     if labels is None:
+        if generator is None:
+            raise ValueError("--labels is needed, or a --generator whose run names them")
         if "root" not in trained:
             raise ValueError(f"--labels is needed: {generator} is in no run folder, whose config.yaml would name them")
         labels, split = Path(trained["root"]), split or trained["train_split"]
@@ -46,17 +49,29 @@ def choose_label_maps(
 
 
 def choose_reading(
-    named: str | None, labels: Path, sources: Sequence[LabelSource], generator: Path, space: LabelSpace
+    named: str | None,
+    labels: Path,
+    sources: Sequence[LabelSource],
+    generator: Path | None = None,
+    space: LabelSpace | None = None,
 ) -> Reading:
-    """How the label maps' ids are read; those in shards are the classes' own."""
+    """How the label maps' ids are read; those in shards are the classes' own.
+
+    Args:
+        generator, space: whose classes they must be, if there is one.
+    """
     if (labels / MANIFEST).is_file():
         if named not in (None, OWN):
             raise ValueError(f"--label-space {named}: the ids in shards are the classes' own")
         found = LabelSpace.from_meta(read_manifest(labels)["label_space"], source=str(labels / MANIFEST))
         reading = Reading(found, OWN, f"as {labels / MANIFEST} says")
-        check_classes(reading, space, generator)
+        if generator is not None:
+            check_classes(reading, space, generator)
         return reading
-    reading = find_reading(named, labels, generator, space)
+    if generator is None:
+        reading = find_own_reading(named, labels)
+    else:
+        reading = find_reading(named, labels, generator, space)
     check_train_ids(reading, [source.file for source in sources if isinstance(source, LabelFile)])
     return reading
 

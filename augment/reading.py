@@ -1,4 +1,4 @@
-"""How the ids in label files are read for a generator that is there: as named, or as the files and its run tell."""
+"""How the ids in label files are read: as named, or as the files tell, or the run of the generator they are for."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -55,6 +55,23 @@ def find_reading(named: str | None, labels: Path, generator: Path, own: LabelSpa
     return reading
 
 
+def find_own_reading(named: str | None, labels: Path) -> Reading:
+    """How label files are to be read where there is no generator whose classes they must have.
+
+    Args:
+        named: an official data set, or a file such as meta.json; None takes the meta.json in or above `labels`.
+
+    Raises:
+        ValueError: no such label space, or none that is named and no meta.json.
+    """
+    if named == OWN:
+        raise ValueError(f"--label-space {OWN} takes the ids as those of a --generator, and none is named")
+    reading = _find_named(named, None) if named is not None else _find_beside(labels)
+    if reading is None:
+        raise ValueError(f"{labels}: no meta.json in it or above names the classes{HINT}, and so does --generator")
+    return reading
+
+
 def check_train_ids(reading: Reading, files: Iterable[Path]) -> None:
     """Refuse files that by their name hold ids of the classes already, where an official data set's are expected."""
     if reading.name in label_space_names():
@@ -66,9 +83,9 @@ def check_train_ids(reading: Reading, files: Iterable[Path]) -> None:
                 )
 
 
-def _find_named(named: str, own: LabelSpace) -> Reading:
+def _find_named(named: str, own: LabelSpace | None) -> Reading:
     reason = "by --label-space"
-    if named == OWN:
+    if named == OWN and own is not None:
         return Reading(own, OWN, reason)
     if named in label_space_names():
         return Reading(load_label_space(LABEL_SPACES / f"{named}.json"), named, reason)

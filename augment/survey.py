@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from PIL import Image
 from tqdm import tqdm
 
@@ -25,19 +25,21 @@ class Reader:
 
     Attributes:
         space: of the classes, with the numbering of the files.
-        size: (height, width) in pixels.
+        size: (height, width) in pixels; None leaves them as they are, without instances.
         instances: read their instance maps, too: all must have one.
         where_given: read those that there are, for the objects in them.
     """
 
     space: LabelSpace
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     instances: bool
     where_given: bool = False
 
     def __call__(self, source: LabelSource) -> Scene:
         """A ValueError or OSError says what is wrong with the file."""
         label_map, instances = source.read(self.space), None
+        if self.size is None:
+            return Scene(label_map, None)
         if self.instances or (self.where_given and source.has_instances()):
             found = source.read_instances(label_map.shape[::-1])
             instances = np.array(fit(found, *self.size, resample=Image.Resampling.NEAREST)).astype(np.int32)
@@ -57,11 +59,16 @@ class Survey:
     summaries: list[MapSummary | None]
 
     @property
-    def presence(self) -> Bool[np.ndarray, "n c"]:
-        """Which label map holds which class; a bad one holds none."""
+    def pixels(self) -> Int[np.ndarray, "n c"]:
+        """How many of each class a label map holds; a bad one holds none."""
         classes = next(len(summary.pixels) for summary in self.summaries if summary is not None)
         nothing = [0] * classes
-        return np.array([summary.pixels if summary else nothing for summary in self.summaries]) > 0
+        return np.array([summary.pixels if summary else nothing for summary in self.summaries])
+
+    @property
+    def presence(self) -> Bool[np.ndarray, "n c"]:
+        """Which label map holds which class."""
+        return self.pixels > 0
 
     def perturbation(self, recipe: Recipe, reader: Reader) -> Perturbation:
         """A recipe with what these label maps are like, and with them as donors."""

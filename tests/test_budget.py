@@ -66,9 +66,19 @@ def test_counts_from_a_file(tmp_path):
     file = tmp_path / "counts.json"
     file.write_text('{"b": 3, "a": 0}')
     assert read_counts(file, ["a", "b", "c"]) == [0, 3, 0]
+    file.write_text('{"rule": "hardness", "most": 20, "counts": {"b": 3, "a": 0}}')
+    assert read_counts(file, ["a", "b", "c"]) == [0, 3, 0]
+    file.write_text('{"counts": 4}')  # is the name of a label map here
+    assert read_counts(file, ["a", "counts"]) == [0, 4]
+    file.write_text('{"b": 3, "a": 0}')
     with pytest.raises(ValueError, match="names 1 label maps that are not there, such as 'b'"):
         read_counts(file, ["a", "c"])
-    for text, message in (("[1]", "holds no object"), ('{"a": -1}', "holds no object"), ("{", "neither a number nor")):
+    for text, message in (
+        ("[1]", "holds no object"),
+        ('{"counts": {"a": "1"}}', "holds no object"),
+        ('{"a": -1}', "holds no object"),
+        ("{", "neither a number nor"),
+    ):
         file.write_text(text)
         with pytest.raises(ValueError, match=message):
             read_counts(file, ["a"])

@@ -1,11 +1,16 @@
 """Each class's IoU against counts made by hand."""
 
 import math
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
-from augment.mmseg.evaluate import PerClassIoUMetric, format_scores, nest_scores
+from augment.mmseg.config import load_config
+from augment.mmseg.evaluate import PerClassIoUMetric, format_scores, nest_scores, score_each_class, take_val_split
+
+CONFIGS = Path(__file__).parents[1] / "configs" / "segmenters"
 
 
 def score(prediction: list[list[int]], label_map: list[list[int]], classes: tuple[str, ...]) -> dict[str, float]:
@@ -38,3 +43,16 @@ def test_scores_are_json_and_a_table():
         "  mAcc   75.00",
         "  aAcc   66.67",
     ]
+
+
+def test_val_in_place_of_test_and_whether_they_are_the_same_images():
+    cfg = load_config(CONFIGS / "segformer_b0_camvid_real.py")
+    assert take_val_split(cfg) == {"also_test": False}
+    assert cfg.test_dataloader.dataset.data_prefix.img_path == "val/images"
+    score_each_class(cfg)
+    assert (cfg.test_evaluator.type, cfg.val_evaluator.type) == ("PerClassIoUMetric", "IoUMetric")
+    for name in ("ade20k", "cityscapes", "coco_stuff"):
+        assert take_val_split(load_config(CONFIGS / f"segformer_b0_{name}_real.py")) == {"also_test": True}
+    cfg.val_dataloader = None
+    with pytest.raises(ValueError, match="--split val: the config has no val_dataloader"):
+        take_val_split(cfg)

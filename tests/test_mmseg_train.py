@@ -84,8 +84,20 @@ def test_real_trains_and_a_test_alone_gives_its_score_again(data, tmp_path):
     command = [TOOL, LIGHT_REAL, "--data-root", data[0], "--work-dir"]
     run(*command, tmp_path / "a", "--test", SEG_ITERS="2")
     scores = json.loads((tmp_path / "a" / "test.json").read_text())
+    assert scores["split"] == "test"
     run(*command, tmp_path / "b", "--test-only", scores["checkpoint"])
     assert json.loads((tmp_path / "b" / "test.json").read_text()) == scores
+
+
+def test_the_val_split_has_scores_of_its_own(data, tmp_path):
+    command = [TOOL, LIGHT_REAL, "--data-root", data[0], "--work-dir", tmp_path]
+    printed = run(*command, "--test", "--split", "val", SEG_ITERS="2")
+    assert f"val split ({tmp_path / 'val.json'})" in printed and not (tmp_path / "test.json").exists()
+    scores = json.loads((tmp_path / "val.json").read_text())
+    assert (scores["split"], scores["also_test"], scores["images"]) == ("val", False, 2)
+    logged = [json.loads(line) for line in next(tmp_path.glob("*/vis_data/scalars.json")).read_text().splitlines()]
+    validated = next(line["mIoU"] for line in logged if "mIoU" in line)
+    assert validated == pytest.approx(scores["mIoU"], abs=1e-5)
 
 
 # Imports of the project raise; then mmseg's train.py runs as it is.

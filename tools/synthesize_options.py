@@ -44,24 +44,7 @@ def parse_arguments(description: str) -> argparse.Namespace:
     add("--generator", type=Path, required=True, help="run folder of train_gan.py, or a generator.safetensors")
     add("--out", required=True, help="folder of the shards, or a URL that fsspec knows, such as s3://bucket/shards")
 
-    add = parser.add_argument_group("label maps").add_argument
-    labels_help = "folder of label PNGs, such as ADE20K's annotations/training or Cityscapes' gtFine/train; a split "
-    labels_help += "folder such as ROOT/train; shards; or, with --split, a data set's root (default: what the "
-    labels_help += "generator was trained on, by its run's config.yaml)"
-    add("--labels", type=Path, help=labels_help)
-    add("--split", help="of the data set in --labels (default without --labels: the training split)")
-    layout_help = "how the data set's folders are named, with --split (default: as in the generator's run)"
-    add("--layout", choices=LAYOUTS, help=layout_help)
-    spaces = ", ".join(label_space_names())
-    space_help = f"how the ids in the files are read: {spaces}, a file such as meta.json, or "
-    space_help += (
-        f"{OWN} (0 to C-1 and 255, as in shards); default: the meta.json in or above --labels, else the label "
-    )
-    space_help += "space that the generator was trained with, by its run's config.yaml"
-    add("--label-space", metavar="NAME|FILE", help=space_help)
-    add("--max-maps", type=int, help="use only the first so many label maps, by name (default: all)")
-    allow_help = "use the label maps of a held-out split"
-    add("--allow-split", choices=HELD_OUT, action="append", default=[], help=allow_help)
+    add_label_map_options(parser)
 
     add = parser.add_argument_group("how many images of them").add_argument
     add("--samples", type=int, help="images per label map (default: 8, without --budget)")
@@ -104,6 +87,28 @@ def parse_arguments(description: str) -> argparse.Namespace:
     )
     add("--preview", type=Path, metavar="FILE.png", help=preview_help)
     return parser.parse_args()
+
+
+def add_label_map_options(parser: argparse.ArgumentParser) -> None:
+    """Which label maps, and how they are read (`augment.order`)."""
+    add = parser.add_argument_group("label maps").add_argument
+    labels_help = "folder of label PNGs, such as ADE20K's annotations/training or Cityscapes' gtFine/train; a split "
+    labels_help += "folder such as ROOT/train; shards; or, with --split, a data set's root (default: what the "
+    labels_help += "generator was trained on, by its run's config.yaml)"
+    add("--labels", type=Path, help=labels_help)
+    add("--split", help="of the data set in --labels (default without --labels: the training split)")
+    layout_help = "how the data set's folders are named, with --split (default: as in the generator's run)"
+    add("--layout", choices=LAYOUTS, help=layout_help)
+    spaces = ", ".join(label_space_names())
+    space_help = f"how the ids in the files are read: {spaces}, a file such as meta.json, or "
+    space_help += (
+        f"{OWN} (0 to C-1 and 255, as in shards); default: the meta.json in or above --labels, else the label "
+    )
+    space_help += "space that the generator was trained with, by its run's config.yaml"
+    add("--label-space", metavar="NAME|FILE", help=space_help)
+    add("--max-maps", type=int, help="use only the first so many label maps, by name (default: all)")
+    allow_help = "use the label maps of a held-out split"
+    add("--allow-split", choices=HELD_OUT, action="append", default=[], help=allow_help)
 
 
 def check_options(arguments: argparse.Namespace) -> None:

@@ -6,6 +6,10 @@
     python tools/train_segmenter.py configs/segmenters/segformer_b0_camvid_on_the_fly.py --data-root data/camvid \\
         --generator runs/camvid/gan --test
 
+What it finds hard, for tools/budget.py, which may not see the test split:
+
+    python tools/train_segmenter.py CONFIG --data-root data/camvid --test-only CHECKPOINT --split val
+
 The configs read SEG_ITERS, SEG_HEIGHT, SEG_WIDTH and SEG_BATCH from the environment. Several GPUs:
 
     torchrun --nproc-per-node 4 tools/train_segmenter.py CONFIG --launcher pytorch
@@ -37,24 +41,27 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="other settings of the config"
     )
     testing = parser.add_mutually_exclusive_group()
-    testing.add_argument(
-        "--test", action="store_true", help="after training, test the best checkpoint on the test split"
-    )
+    testing.add_argument("--test", action="store_true", help="after training, test the best checkpoint")
     testing.add_argument("--test-only", type=Path, metavar="CHECKPOINT", help="do not train; test this checkpoint")
+    split_help = "to test on; the scores are WORK_DIR/test.json or val.json (default: test)"
+    parser.add_argument("--split", choices=["test", "val"], help=split_help)
     args = parser.parse_args(argv)
+    if args.split is not None and not (args.test or args.test_only):
+        parser.error("--split is of a test: it goes with --test or --test-only")
+    args.split = args.split or "test"
     args.work_dir = args.work_dir or Path("runs/segmenters") / args.config.stem
     return args
 
 
-def build_config(args: argparse.Namespace) -> "Config":
-    """The config as this command wants it, its data and checkpoints looked at."""
+def build_config(args: argparse.Namespace) -> tuple["Config", dict]:
+    """The config as this command wants it, its data and checkpoints looked at; what to say of its test in the file."""
     import torch
     from mmengine.runner import find_latest_checkpoint
 
     from augment.mmseg.checkpoint import load_checkpoint, save_plain_checkpoints
     from augment.mmseg.compat import attend_without_ops, distribute_on_cpu
     from augment.mmseg.config import check_data, load_config, parse_options
-    from augment.mmseg.evaluate import score_each_class
+    from augment.mmseg.evaluate import score_each_class, take_val_split
     from augment.mmseg.initial_weights import fetch_initial_weights, without_initial_weights
     from augment.mmseg.packages import require_packages
 
@@ -81,6 +88,7 @@ def build_config(args: argparse.Namespace) -> "Config":
     if args.launcher != "none" and not cuda:
         distribute_on_cpu(cfg)
     save_plain_checkpoints(cfg)
+    provenance = take_val_split(cfg) if args.split == "val" else {}
     score_each_class(cfg)
 
     if args.test_only is not None:
@@ -96,7 +104,7 @@ def build_config(args: argparse.Namespace) -> "Config":
         without_initial_weights(cfg.model)
     else:
         fetch_initial_weights(cfg.model)
-    return cfg
+    return cfg, provenance
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,11 +113,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mmengine.runner import find_latest_checkpoint
 
     from augment.mmseg.checkpoint import load_weights
-    from augment.mmseg.evaluate import format_scores, score_test_split
+    from augment.mmseg.evaluate import format_scores, score_split
     from augment.mmseg.runner import BriefRunner
 
     try:
-        cfg = build_config(args)
+        cfg, provenance = build_config(args)
         runner = BriefRunner.from_cfg(cfg)
         if args.test_only is not None:
             load_weights(runner, str(args.test_only))
@@ -127,8 +135,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             load_weights(runner, checkpoint)
     lines = [f"work dir: {runner.work_dir}", f"checkpoint: {checkpoint}"]
     if args.test or args.test_only is not None:
-        scores = score_test_split(runner, {"config": str(args.config), "checkpoint": str(checkpoint)})
-        lines += [f"test split ({Path(runner.work_dir) / 'test.json'}), IoU in percent:", format_scores(scores)]
+        tested = {"config": str(args.config), "checkpoint": str(checkpoint), **provenance}
+        scores = score_split(runner, args.split, tested)
+        file = Path(runner.work_dir) / f"{args.split}.json"
+        lines += [f"{args.split} split ({file}), IoU in percent:", format_scores(scores)]
     if is_main_process():
         print(*lines, sep="\n")
     return 0

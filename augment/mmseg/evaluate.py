@@ -1,5 +1,6 @@
-"""A segmenter's score on a test split: mmseg's IoU with each class's own, and the file that reports it."""
+"""A segmenter's score on a split: mmseg's IoU with each class's own, and the file that reports it."""
 
+import copy
 import json
 import math
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 from torch import Tensor
 
+from augment.mmseg.config import datasets_of
 from augment.storage import write_text
 
 _CLASS = "IoU/"
@@ -45,19 +47,41 @@ def score_each_class(cfg: Config) -> None:
             evaluator.type = "PerClassIoUMetric"
 
 
-def score_test_split(runner: Runner, provenance: dict) -> dict:
-    """Test the weights that `runner` has, and write the scores to `test.json` in its work dir.
+def take_val_split(cfg: Config) -> dict:
+    """Have a config test on its val split, and say for `score_split` whether that is what it tests on anyway.
+
+    Raises:
+        ValueError: it has no val split.
+    """
+    if not cfg.get("val_dataloader") or not cfg.get("val_evaluator"):
+        raise ValueError("--split val: the config has no val_dataloader with a val_evaluator")
+    also_test = images_of(cfg, "val_dataloader") == images_of(cfg, "test_dataloader")
+    cfg.test_dataloader, cfg.test_evaluator = copy.deepcopy(cfg.val_dataloader), copy.deepcopy(cfg.val_evaluator)
+    return {"also_test": also_test}
+
+
+def images_of(cfg: Config, loader: str) -> list[dict]:
+    """What says which images the data sets of a loader hold."""
+    keys = ("data_root", "data_prefix", "ann_file", "indices")
+    return [{key: dataset.get(key) or None for key in keys} for dataset in datasets_of(cfg, loader)]
+
+
+def score_split(runner: Runner, split: str, provenance: dict) -> dict:
+    """Test the weights that `runner` has, and write the scores to `test.json`, or `val.json`, in its work dir.
 
     Args:
+        split: which the runner's test split is, test or val.
         provenance: what is tested (config, checkpoint), for the file.
 
     Returns:
-        The content of `test.json`.
+        The content of the file.
     """
     metrics = runner.test()
-    scores = {**provenance, "images": len(runner.test_dataloader.dataset), **nest_scores(metrics)}
+    images = len(runner.test_dataloader.dataset)
+    scores = {**provenance, "split": split, "images": images, **nest_scores(metrics)}
     if is_main_process():
-        write_text(Path(runner.work_dir) / "test.json", json.dumps(scores, indent=1, ensure_ascii=False) + "\n")
+        file = Path(runner.work_dir) / f"{split}.json"
+        write_text(file, json.dumps(scores, indent=1, ensure_ascii=False) + "\n")
     return scores
 
 

@@ -22,7 +22,7 @@ from mmengine.runner import find_latest_checkpoint
 
 from augment.mmseg.checkpoint import save_plain_checkpoints
 from augment.mmseg.config import check_data
-from augment.mmseg.evaluate import score_each_class, score_test_split
+from augment.mmseg.evaluate import score_each_class, score_split
 from augment.mmseg.light_config import light_config
 from augment.mmseg.runner import BriefRunner
 from augment.mmseg.shard_dataset import index_shards, read_label_space
@@ -213,7 +213,7 @@ def train_and_test(cfg: Config, work_dir: Path, seed: int) -> dict:
     runner = BriefRunner.from_cfg(cfg)
     runner.train()
     checkpoint = find_latest_checkpoint(str(work_dir))
-    return score_test_split(runner, {"config": cfg.filename, "checkpoint": checkpoint, "seed": seed})
+    return score_split(runner, "test", {"config": cfg.filename, "checkpoint": checkpoint, "seed": seed})
 
 
 def mean_scores(tests: list[dict]) -> dict:
