@@ -29,7 +29,6 @@ from benchmarks.options import parser_of, positive
 from benchmarks.report import run
 from dpsims.data import FolderDataset
 from dpsims.hardware import pick_device
-from dpsims.judge import load_judge
 from dpsims.labels import IGNORE_INDEX
 from dpsims.metrics.generate import Compute, read_labelled
 from dpsims.metrics.runs import find_place, open_split
@@ -68,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     reals = list(read_labelled(data, range(len(data)), Compute(device, BATCH, bf16=False, workers=0)))
     planted = list(plant(snapshot, data, reals, device, per_map=options.per_map, seed=options.seed))
     scorers: dict[str, Callable[[], Scorer]] = {
-        "discriminator": lambda: DiscriminatorScorer(load_judge(options.run, device), device)
+        "discriminator": lambda: DiscriminatorScorer(options.run, snapshot.space, data.size, device)
     }
     if options.config:
         scorers["segmenter"] = lambda: open_segmenter(options, snapshot, device)
@@ -93,11 +92,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def open_segmenter(options: argparse.Namespace, snapshot: Snapshot, device: torch.device) -> Scorer:
-    from augment.mmseg.scorer import load_segmenter
-    from augment.mmseg.segmenter_filter import SegmenterScorer, find_checkpoint
+    from augment.mmseg.segmenter_filter import SegmenterScorer
 
-    checkpoint = find_checkpoint(options.checkpoint)
-    return SegmenterScorer(load_segmenter(options.config, checkpoint, snapshot.space, device=device), checkpoint)
+    return SegmenterScorer(options.config, options.checkpoint, snapshot.space, device)
 
 
 def plant(

@@ -31,6 +31,9 @@ class ByColour:
     def describe(self) -> dict:
         return {"scorer": "colour"}
 
+    def origin(self) -> dict:
+        return {}
+
     def score(
         self, images: Images, label_maps: LabelMaps
     ) -> tuple[Float32[np.ndarray, "n h w"], Float32[np.ndarray, " n"]]:

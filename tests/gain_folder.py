@@ -59,11 +59,18 @@ def write_gain_folder(
                 file = out / part["name"] / name
                 file.parent.mkdir(parents=True)
                 Image.fromarray(rng.integers(0, 255, (12, 32, 3), np.uint8)).resize((960, 360), 0).save(file)
-            (out / part["name"] / "filtered" / "filter.json").write_text('{"kept": 0.81, "scorer": {"name": "judge"}}')
+            (out / part["name"] / "filtered" / "filter.json").write_text(json.dumps(describe_filter(classes)))
             write_manifest(out / part["name"] / "shards", part["images"])
     (out / "settings.json").write_text(json.dumps(settings))
     (out / "timings.json").write_text(json.dumps({"machine": describe_machine(), "stages": stages}))
     return out
+
+
+def describe_filter(classes: Sequence[str]) -> dict:
+    settings = {"scorer": "segmenter", "tolerance": 1.25, "quantile": None}
+    totals = {"samples": 1000, "kept": 810, "dropped": {"rejected": 190}}
+    pixels, rejected = ({name: number for name in classes} for number in (1000, 43))
+    return {"settings": settings, "totals": {**totals, "pixels": pixels, "rejected_pixels": rejected}}
 
 
 def describe_arm(name: str) -> dict:

@@ -111,7 +111,7 @@ def test_other_classes_and_other_sizes_are_refused(tool, tiny_root, tmp_path):
     small = tmp_path / "small"
     train(tiny_config(tiny_root, small, "run.total_kimg=0.002", "loss.diversity.tau=1", "data.width=32"))
     code, _, said = tool("--scorer", "discriminator", "--run", small)
-    assert code == 2 and "is of images of 32x32, the shards hold 32x64" in said
+    assert code == 2 and "is of images of 32x32, those to be filtered are 32x64" in said
     config, checkpoint = nearest_colour(tmp_path, ("sky", "road"))
     options = ("--scorer", "segmenter", "--config", config, "--checkpoint", checkpoint, "--data-root", tiny_root)
     code, _, said = tool(*options)

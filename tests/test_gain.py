@@ -42,8 +42,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_arms_by_their_names():
     assert [arm.kind for arm in parse_arms(["mixed", "mixed"])] == ["real", "mixed"]
-    with pytest.raises(ValueError, match="--arms is of real, synthetic, mixed, pretrain, on-the-fly, not 'mixd'"):
-        parse_arms(["mixd"])
+    (real, filtered) = parse_arms(["mixed-filtered"])
+    assert (filtered.kind, filtered.filtered, filtered.name) == ("mixed", True, "mixed-filtered") and not real.filtered
+    for name in ("mixd", "real-filtered"):
+        with pytest.raises(
+            ValueError, match=f"--arms is of real, synthetic, mixed, .*on-the-fly-filtered, not '{name}'"
+        ):
+            parse_arms([name])
 
 
 @pytest.mark.parametrize(
@@ -81,6 +86,13 @@ def test_each_arm_is_the_real_config_with_a_hook():
     assert linear == {**shards, "loss_weight": 1, "share": 0.5, "schedule": "linear", "end": 0, "until": 80}
 
 
+def test_a_filtered_arm_differs_by_the_decisions_alone():
+    real, made = Config.fromfile(REAL), {"shards": Path("s"), "generator": Path("g"), "decisions": Path("d")}
+    for kind in ("synthetic", "mixed", "pretrain", "on-the-fly"):
+        raw, filtered = (arm_config(real, Arm(kind, it), Mix(), 80, **made).custom_hooks[0] for it in (False, True))
+        assert filtered == {**raw, "decisions": "d"}
+
+
 def test_a_schedule_goes_with_the_length():
     cfg = Config.fromfile(REAL)  # 600 iterations
     set_iterations(cfg, 1200)
@@ -94,6 +106,7 @@ def comparison(data: tuple[Path, Path], out: Path, **changes: object) -> Compari
     parts = find_parts(data[0], out, [1], {1: data[1]}, needed=True)
     options = {"parts": parts, "arms": parse_arms(["synthetic", "mixed", "pretrain"]), "mix": Mix(), "seeds": [0, 1]}
     options |= {"iterations": 8, "budgets": list(BUDGETS), "synthesis": [], "perturb": None}
+    options |= {"scorer": "segmenter", "filtering": []}
     return Comparison(REAL, out, **{**options, **changes})
 
 
@@ -108,6 +121,25 @@ def test_what_is_planned(data, tmp_path):
     assert stages[1].inputs == () and stages[2].inputs == (tmp_path / "100/shards/shards.json",)
     lengths = {file.stem: Config.fromfile(file).train_cfg.max_iters for file in (tmp_path / "100/configs").iterdir()}
     assert lengths == {"real": 8, "synthetic": 8, "mixed": 8, "pretrain": 8, "mixed-epochs": 16, "pretrain-epochs": 16}
+
+
+def test_a_filter_looks_with_the_first_seeds_segmenter_or_with_the_discriminator(data, tmp_path):
+    arms = parse_arms(["mixed", "mixed-filtered"])
+    stages = {stage.name: stage for stage in comparison(data, tmp_path, arms=arms, seeds=[3, 4]).prepare()}
+    filtering = stages["100/filtered"]
+    teacher = tmp_path / "100/segmenters/real-seed3"
+    assert filtering.inputs == (tmp_path / "100/shards/shards.json", teacher / "test.json")
+    assert filtering.arguments[:1] == ("tools/filter.py",) and str(teacher) in filtering.arguments
+    decided = tmp_path / "100/filtered/filter.json"
+    assert stages["100/segmenters/mixed-filtered-seed3"].inputs == (tmp_path / "100/shards/shards.json", decided)
+    assert decided not in stages["100/segmenters/mixed-seed3"].inputs
+    other = {"arms": arms, "scorer": "discriminator", "filtering": ["--quantile", "0.9"]}
+    with pytest.raises(ValueError, match="was made with other settings .*scorer: 'segmenter' → 'discriminator'"):
+        comparison(data, tmp_path, **other).prepare()
+    stages = {stage.name: stage for stage in comparison(data, tmp_path / "other", **other).prepare()}
+    filtering = stages["100/filtered"]
+    assert filtering.inputs == (tmp_path / "other/100/shards/shards.json",)
+    assert filtering.arguments[-2:] == ("--quantile", "0.9") and str(data[1]) in filtering.arguments
 
 
 def test_more_seeds_go_on_and_other_settings_are_refused(data, tmp_path):
@@ -134,14 +166,29 @@ def test_a_generator_that_saw_more_labels_is_refused(data, tmp_path):
 
 def test_the_whole_comparison(data, tmp_path):
     command = [sys.executable, "tools/gain.py", REAL, "--data-root", data[0], "--generator", f"1={data[1]}"]
-    command += ["--arms", "mixed", "--seeds", "0", "--iterations", "2", "--equal", "iterations", "--jobs", "2"]
-    command += ["--synthesis=--samples 1", "--out", tmp_path / "out"]
+    command += [
+        "--arms",
+        "mixed",
+        "mixed-filtered",
+        "on-the-fly-filtered",
+        "--seeds",
+        "0",
+        "--iterations",
+        "2",
+        "--equal",
+        "iterations",
+        "--jobs",
+        "2",
+    ]
+    command += ["--synthesis=--samples 1", "--filter=--tolerance 2 --features none", "--out", tmp_path / "out"]
     done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert "which one seed cannot tell from chance" in done.stdout and "report.html" in done.stdout
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["settings"]["seeds"] == [0]
-    assert (tmp_path / "out/100/segmenters/mixed-seed0/test.json").is_file()
+    for arm in ("mixed", "mixed-filtered", "on-the-fly-filtered"):
+        assert (tmp_path / f"out/100/segmenters/{arm}-seed0/test.json").is_file()
+    assert report["fractions"][0]["filter"]["settings"]["tolerance"] == 2
 
     bad = subprocess.run([sys.executable, "tools/gain.py", str(REAL), "--data-root", str(data[0]), "--out", "x",
                           "--generator", "runs/gan"], cwd=ROOT, capture_output=True, text=True)  # fmt: skip

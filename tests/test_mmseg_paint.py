@@ -1,5 +1,6 @@
 """Images painted for the batch: real label maps, perturbed and painted, at their share, and the same after a resume."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,12 @@ from mmseg_data import write_data_set
 from mmseg_run import Watch, streets_space
 from mmseg_run import train as train_config
 from PIL import Image
+from test_mmseg_scorer import nearest_colour
 
+from augment.filter.rules import reject
 from augment.mmseg.config import check_data, load_config
 from augment.mmseg.paint import PaintSynthetic, painted_pipeline, raw_to_id, real_label_maps
+from augment.mmseg.segmenter_filter import SegmenterScorer
 from dpsims.generator import Generator
 from dpsims.labels import LabelSpace, default_palette, encode_label_png
 from dpsims.sample import load_generator, noise, sample_seed, save_generator, to_uint8
@@ -86,6 +90,35 @@ def test_a_painted_sample_is_what_the_generator_makes_of_the_label_map(data):
     assert (image.flip(0).permute(1, 2, 0).int() - wanted.int()).abs().max() <= 1
     assert torch.equal(sample.gt_sem_seg.data[0], torch.from_numpy(label_map).long())
     assert sample.img_path == "painted://002~1"
+
+
+def test_wrong_pixels_are_rejected_by_the_limits_of_a_filter(tmp_path):
+    space = LabelSpace(("sky", "road", "car"), default_palette(3))
+    root = write_data_set(tmp_path / "data", space)
+    architecture = {"num_classes": 3, **SIZE, **TINY}
+    for folder in ("gan", "filter"):
+        (tmp_path / folder).mkdir()
+    save_generator(tmp_path / "gan", Generator(**architecture), architecture, space, {"images_seen": 1})
+    config, checkpoint = nearest_colour(tmp_path)
+    scorer = SegmenterScorer(str(config), checkpoint, space, CPU)
+    limits = {"sky": 1.2, "road": 0.3, "car": None}
+    summary = {"classes": space.classes, "limits": limits, "origin": scorer.origin()}
+    (tmp_path / "filter" / "filter.json").write_text(json.dumps(summary))
+
+    raw, filtered = (
+        PaintSynthetic(str(tmp_path / "gan"), decisions=decisions) for decisions in (None, str(tmp_path / "filter"))
+    )
+    found = []
+    for hook in (raw, filtered):
+        part = hook.synthetic_part(real_data(root, space), [*LOADING, PACK], CPU)
+        batch = hook.paint({"inputs": [part[2]["inputs"]], "data_samples": [None]})
+        found.append((batch["inputs"][0], batch["data_samples"][0].gt_sem_seg.data[0].byte().numpy()))
+    (image, before), (same, after) = found
+    assert torch.equal(image, same)
+    losses, _ = scorer.score([image.flip(0).permute(1, 2, 0).numpy()], [before])  # RGB
+    assert np.array_equal(after, reject(losses[0], before, np.array([1.2, 0.3, np.inf])))
+    gone = [((before == label) & (after == 255)).mean() for label in range(3)]
+    assert gone[0] > 0 and gone[1] > 0 and gone[2] == 0
 
 
 def test_versions_are_functions_of_seed_and_number(data):

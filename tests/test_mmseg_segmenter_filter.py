@@ -15,10 +15,10 @@ from augment.filter.rules import SampleRules
 from augment.filter.run import kept_keys, read_decisions
 from augment.mmseg.config import load_config
 from augment.mmseg.mix import MixSynthetic
-from augment.mmseg.scorer import load_segmenter
-from augment.mmseg.segmenter_filter import SegmenterScorer, find_checkpoint
+from augment.mmseg.segmenter_filter import SegmenterScorer, find_checkpoint, open_again
 from augment.mmseg.shard_dataset import ShardSegDataset, index_shards
 from augment.shards import read_member, read_rows
+from dpsims.labels import LabelSpace, default_palette
 
 
 def by_hand(image: np.ndarray, names: tuple[str, ...], name: str) -> np.ndarray:
@@ -31,7 +31,7 @@ def by_hand(image: np.ndarray, names: tuple[str, ...], name: str) -> np.ndarray:
 
 def scorer_of(folder: Path, names: tuple[str, ...]) -> SegmenterScorer:
     config, checkpoint = nearest_colour(folder, names)
-    return SegmenterScorer(load_segmenter(config, checkpoint, SPACE), checkpoint)
+    return SegmenterScorer(str(config), checkpoint, SPACE, torch.device("cpu"))
 
 
 def test_losses_by_hand(tmp_path):
@@ -64,10 +64,17 @@ def test_sums_of_masks_stand_for_probabilities_by_their_shares(tmp_path):
 
 def test_a_head_of_one_channel_is_refused(tmp_path):
     config, checkpoint = nearest_colour(tmp_path)
-    segmenter = load_segmenter(config, checkpoint, SPACE)
-    segmenter.model.out_channels = 1
+    config.write_text(config.read_text() + 'model["decode_head"].update(num_classes=2, out_channels=1, threshold=0.3)')
+    state = {"decode_head.conv_seg.weight": torch.zeros(1, 3, 1, 1), "decode_head.conv_seg.bias": torch.zeros(1)}
+    torch.save({"state_dict": state, "meta": {"dataset_meta": {"classes": ("sky", "road")}}}, checkpoint)
     with pytest.raises(ValueError, match="FCNHead gives one channel for two classes"):
-        SegmenterScorer(segmenter, checkpoint)
+        SegmenterScorer(str(config), checkpoint, LabelSpace(("sky", "road"), default_palette(2)), torch.device("cpu"))
+
+
+def test_it_is_opened_again_from_what_a_filter_says_of_it(tmp_path):
+    scorer = scorer_of(tmp_path, SPACE.classes)
+    again = open_again(json.loads(json.dumps(scorer.origin())), SPACE, (2, 3), torch.device("cpu"))
+    assert again.describe() == scorer.describe() and again.origin() == scorer.origin()
 
 
 def test_mask_classification_is_told_from_a_softmax():

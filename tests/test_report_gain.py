@@ -162,7 +162,7 @@ def test_the_page_shows_everything_and_loads_nothing(whole):
         "One GAN for each label fraction.",
         "One choice of the labelled images for each fraction below 100 %",
         "One test set of 233 images.",
-        "scorer.name",  # of the filter
+        "1.25 × the mean loss of the class on real images",  # of the filter
         "--samples",  # of the settings
         report["machine"]["packages"]["torch"],
     ):

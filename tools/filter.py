@@ -23,7 +23,6 @@ from augment.synthesize import find_part
 from dpsims.data import FolderDataset
 from dpsims.grid import save_grid
 from dpsims.hardware import pick_device
-from dpsims.judge import load_judge
 from dpsims.labels import LabelSpace, label_space_names
 from dpsims.layouts import LAYOUTS
 from dpsims.metrics.embed import Embedder, load_embedder
@@ -165,24 +164,11 @@ def open_scorer(
 ) -> Scorer:
     """What looks, for classes and images of the shards."""
     if arguments.scorer == "discriminator":
-        judge = load_judge(arguments.run, device)
-        if judge.space.classes != space.classes:
-            raise ValueError(
-                f"--run {arguments.run} has the classes {list(judge.space.classes)}, the shards {list(space.classes)}"
-            )
-        if (judge.height, judge.width) != size:
-            own, other = f"{judge.height}x{judge.width}", f"{size[0]}x{size[1]}"
-            raise ValueError(f"--run {arguments.run} is of images of {own}, the shards hold {other}")
-        return DiscriminatorScorer(judge, device)
+        return DiscriminatorScorer(arguments.run, space, size, device)
     from augment.mmseg.config import parse_options
-    from augment.mmseg.scorer import load_segmenter
-    from augment.mmseg.segmenter_filter import SegmenterScorer, find_checkpoint
+    from augment.mmseg.segmenter_filter import SegmenterScorer
 
-    checkpoint = find_checkpoint(arguments.checkpoint)
-    options = parse_options(arguments.cfg_options)
-    return SegmenterScorer(
-        load_segmenter(arguments.config, checkpoint, space, device=device, options=options), checkpoint
-    )
+    return SegmenterScorer(arguments.config, arguments.checkpoint, space, device, parse_options(arguments.cfg_options))
 
 
 def find_reals(arguments: argparse.Namespace) -> Place:

@@ -27,6 +27,8 @@ from augment.report.gain import write_gain_report
 from augment.report.gain_trained import BUDGETS
 from augment.stages import Timings, run_side_by_side
 
+SCORERS = ("segmenter", "discriminator")  # of tools/filter.py
+
 if TYPE_CHECKING:
     from augment.mmseg.comparison import Comparison
 
@@ -39,7 +41,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--out", type=Path, required=True, metavar="DIR", help="folder of everything")
     add("--fractions", type=float, nargs="+", metavar="F", help="of the labels (default: those of the generators)")
     add("--generator", nargs="+", default=[], metavar="F=RUN", help="of each fraction: run folder or snapshot")
-    add("--arms", nargs="+", metavar="ARM", help="beside real: synthetic, mixed, pretrain, on-the-fly (default: all)")
+    arms_help = "beside real: synthetic, mixed, pretrain, on-the-fly (default: these); ARM-filtered goes by a filter"
+    add("--arms", nargs="+", metavar="ARM", help=arms_help)
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the segmenters (default: 0 1 2)")
     add("--iterations", type=int, help="of a training on real images (default: the config's)")
     add("--equal", nargs="+", choices=BUDGETS, default=list(BUDGETS),
@@ -50,6 +53,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--loss-weight", type=float, default=1, help="of synthetic pixels (default: %(default)s)")
     add("--perturb", help="the label maps, in all synthetic arms: a preset or a file, as of tools/synthesize.py")
     add("--synthesis", default=[], help="more of tools/synthesize.py, as in --synthesis='--samples 16'", **quoted)
+    filter_help = "of filtered arms: the segmenter on real images of the first seed, or the GAN's discriminator"
+    add("--scorer", choices=SCORERS, default=SCORERS[0], help=f"{filter_help} (default: %(default)s)")
+    add("--filter", default=[], help="more of tools/filter.py, as in --filter='--max-rejected 0.5'", **quoted)
     add("--jobs", type=int, help="trainings at once (default: one for each GPU, on a CPU one)")
     add("--report-only", action="store_true", help="train nothing; report what is finished")
     return parser.parse_args(argv)
@@ -89,6 +95,8 @@ def build(arguments: argparse.Namespace) -> "Comparison":
         budgets=arguments.equal,
         synthesis=arguments.synthesis,
         perturb=arguments.perturb,
+        scorer=arguments.scorer,
+        filtering=arguments.filter,
     )
 
 

@@ -30,7 +30,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("config", type=Path, help="an mmengine config, such as those in configs/segmenters")
     parser.add_argument("--data-root", type=Path, help="root of the real data, for all splits")
     parser.add_argument("--shards", type=Path, help="folder of synthetic shards, for a _mixed or _synthetic config")
-    parser.add_argument("--decisions", type=Path, help="folder of tools/filter.py, to be laid over the shards")
+    parser.add_argument(
+        "--decisions", type=Path, help="folder of tools/filter.py, whose verdict is laid over synthetic samples"
+    )
     parser.add_argument("--generator", type=Path, help="run folder or snapshot of the GAN, for an _on_the_fly config")
     parser.add_argument("--work-dir", type=Path, help="output folder (default: runs/segmenters/CONFIG)")
     parser.add_argument("--resume", action="store_true", help="go on from the latest checkpoint in the work dir")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from torch import nn
 from tqdm import tqdm
 
@@ -111,7 +112,7 @@ def run_filter(
         for shard in mine:
             for step in look.run(shards, out, shard) if shard not in done else ():
                 bar.update(step)
-    return finish(out, everything, calibration, space, settings, sample_rules)
+    return finish(out, everything, calibration, space, scorer, settings, sample_rules)
 
 
 def finish(
@@ -119,6 +120,7 @@ def finish(
     shards: list[int],
     calibration: Calibration,
     space: LabelSpace,
+    scorer: Scorer,
     settings: dict,
     sample_rules: SampleRules,
 ) -> dict | None:
@@ -131,6 +133,7 @@ def finish(
     summary = {
         "classes": list(space.classes),
         "settings": settings,
+        "origin": scorer.origin(),
         "sample_rules": asdict(sample_rules),
         **calibration.describe(space),
         "totals": {
@@ -170,3 +173,18 @@ def kept_keys(out: Path, shards: Path) -> set[str]:
     if not kept:
         raise ValueError(f"the filter in {out} keeps no sample")
     return kept
+
+
+def read_limits(out: Path, space: LabelSpace) -> tuple[dict, Float64[np.ndarray, " c"]]:
+    """`filter.json` of a finished filter, and the limit of each class.
+
+    Raises:
+        ValueError: it is not finished, or of other classes.
+    """
+    if not (out / SUMMARY).is_file():
+        raise ValueError(f"{out} holds no finished filter: {SUMMARY} is missing; the command that makes it goes on")
+    summary = read_json(out / SUMMARY)
+    if summary["classes"] != list(space.classes):
+        raise ValueError(f"the filter in {out} is of the classes {summary['classes']}, not {list(space.classes)}")
+    limits = [summary["limits"][name] for name in space.classes]
+    return summary, np.array([np.inf if limit is None else limit for limit in limits], float)

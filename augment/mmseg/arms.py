@@ -19,6 +19,8 @@ TITLES = {
     PRETRAIN: "synthetic images, then real ones",
     ON_THE_FLY: "real images and images painted on the fly",
 }
+FILTERED = "-filtered"  # ends the name of an arm whose synthetic samples went through a filter
+SHARDED = (SYNTHETIC, MIXED, PRETRAIN)  # kinds that take their synthetic samples from shards
 LENGTHS = ("begin", "end", "T_max", "total_iters", "step_size")  # of a schedule, in iterations
 
 
@@ -54,13 +56,19 @@ class Arm:
 
     Attributes:
         kind: of `KINDS`.
+        filtered: its synthetic samples went through a filter.
     """
 
     kind: str
+    filtered: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.kind + (FILTERED if self.filtered else "")
 
     @property
     def title(self) -> str:
-        return TITLES[self.kind]
+        return TITLES[self.kind] + (", filtered" if self.filtered else "")
 
     def real_share(self, mix: Mix) -> Fraction:
         """Of all samples of the training."""
@@ -74,15 +82,16 @@ class Arm:
         return 1 - (share / 2 if mix.schedule == "linear" else share)
 
     def describe(self) -> dict:
-        return {"name": self.kind, "title": self.title, "kind": self.kind, "filtered": False}
+        return {"name": self.name, "title": self.title, "kind": self.kind, "filtered": self.filtered}
 
 
 def parse_arms(names: Sequence[str]) -> list[Arm]:
     """The arms by their names, real images alone among them."""
-    unknown = [name for name in names if name not in KINDS]
+    known = {arm.name: arm for arm in (*map(Arm, KINDS), *(Arm(kind, filtered=True) for kind in KINDS if kind != REAL))}
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(f"--arms is of {', '.join(KINDS)}, not {unknown[0]!r}")
-    return [Arm(name) for name in dict.fromkeys((REAL, *names))]
+        raise ValueError(f"--arms is of {', '.join(known)}, not {unknown[0]!r}")
+    return [known[name] for name in dict.fromkeys((REAL, *names))]
 
 
 def epochs_as_real(arm: Arm, mix: Mix, iterations: int) -> int:
@@ -97,6 +106,7 @@ def arm_config(
     iterations: int,
     *,
     shards: Path | None = None,
+    decisions: Path | None = None,
     generator: Path | None = None,
     perturb: str | None = None,
 ) -> Config:
@@ -104,6 +114,7 @@ def arm_config(
 
     Args:
         shards: of the synthetic samples.
+        decisions: of their filter, for an arm that is filtered.
         generator, perturb: of `PaintSynthetic`.
     """
     cfg = copy.deepcopy(real)
@@ -119,6 +130,7 @@ def arm_config(
         hook = {"type": "augment.mmseg.paint.PaintSynthetic", "generator": str(generator), "perturb": perturb}
     else:
         hook = {"type": "augment.mmseg.mix.MixSynthetic", "shards": str(shards)}
+    hook |= {"decisions": str(decisions)} if arm.filtered else {}
     cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), {**hook, **share, "loss_weight": mix.loss_weight}]
     return cfg
 

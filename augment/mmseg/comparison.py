@@ -3,6 +3,7 @@
 OUT/settings.json                   what was asked for
 OUT/data/25                         the data set with a quarter of the labels (links)
 OUT/25/shards                       the synthetic samples of its label maps
+OUT/25/filtered                     what a filter decided on them
 OUT/25/configs/ARM.py               what is trained for equal iterations; ARM-epochs.py for equal epochs
 OUT/25/segmenters/ARM-seedN         work dir of a training; segmenters-epochs/ARM-seedN likewise
 """
@@ -15,12 +16,13 @@ from pathlib import Path
 import yaml
 from mmengine.config import Config
 
-from augment.mmseg.arms import ON_THE_FLY, Arm, Mix, arm_config, epochs_as_real
+from augment.filter.run import SUMMARY
+from augment.mmseg.arms import SHARDED, Arm, Mix, arm_config, epochs_as_real
 from augment.mmseg.classes import metainfo_of
 from augment.mmseg.config import check_data, datasets_of, load_config
 from augment.mmseg.shard_dataset import check_classes
 from augment.mmseg.train_on_synthetic import check_settings, keep_settings, split_sha256
-from augment.report.gain_trained import FOLDERS, ITERATIONS, REAL, planned
+from augment.report.gain_trained import FILTERED, FOLDERS, ITERATIONS, REAL, planned
 from augment.shards import MANIFEST
 from augment.stages import Stage, short
 from augment.storage import write_text
@@ -74,6 +76,8 @@ class Comparison:
         budgets: of `augment.report.gain_trained.BUDGETS`.
         synthesis: more options of tools/synthesize.py, as typed.
         perturb: of the label maps, in all synthetic arms.
+        scorer: of the filter: "discriminator", the GAN's own, or "segmenter", the first seed's on real images.
+        filtering: more options of tools/filter.py, as typed.
     """
 
     config: Path
@@ -86,6 +90,8 @@ class Comparison:
     budgets: list[str]
     synthesis: list[str]
     perturb: str | None
+    scorer: str
+    filtering: list[str]
 
     def prepare(self) -> list[Stage]:
         """Write the settings and the configs; returns all that is to be run.
@@ -99,21 +105,32 @@ class Comparison:
             if part.generator is not None:
                 made = load_generator(part.generator).space.classes
                 check_classes(made, classes_of(real), f"the images of {part.generator}")
+            if self.filters and self.scorer == "discriminator" and run_of(part.generator) is None:
+                raise ValueError(f"--scorer discriminator: {part.generator} is in no run folder, which would have it")
         decisive = {"config": str(self.config.resolve()), "iterations": self.iterations, **asdict(self.mix)}
         decisive |= {"synthesis": self.synthesis, "perturb": self.perturb}
         check_settings(self.out, decisive)
+        filters = {"scorer": self.scorer, "filtering": self.filtering} if self.filters else {}
+        check_settings(self.out / FILTERED, filters)
         contents = [part.content() for part in self.parts]
         for part, content in zip(self.parts, contents, strict=True):
             check_settings(self.out / part.name, content)
 
         self.out.mkdir(parents=True, exist_ok=True)
-        settings = {**decisive, "classes": classes_of(reals[0]), **self.asked()}
+        settings = {**decisive, "classes": classes_of(reals[0]), **filters, **self.asked()}
+        if self.filters:
+            keep_settings(self.out / FILTERED, filters)
         write_text(self.out / "settings.json", json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
         stages = []
         for real, part, content in zip(reals, self.parts, contents, strict=True):
             keep_settings(self.out / part.name, content)
             stages += [*self.synthetic_stages(part), *self.training_stages(part, real)]
         return stages
+
+    @property
+    def filters(self) -> bool:
+        """Whether an arm is filtered."""
+        return any(arm.filtered for arm in self.arms)
 
     def asked(self) -> dict:
         """What is trained, as `augment.report.gain_trained.planned` reads it; another call may ask for more."""
@@ -127,7 +144,7 @@ class Comparison:
     def synthetic_stages(self, part: Part) -> Iterator[Stage]:
         """The shards, if an arm needs some."""
         folder = self.out / part.name
-        if any(arm.kind not in (REAL, ON_THE_FLY) for arm in self.arms):
+        if self.filters or any(arm.kind in SHARDED for arm in self.arms):
             perturb = ("--perturb", self.perturb) if self.perturb else ()
             yield Stage(
                 f"{part.name}/shards",
@@ -139,16 +156,34 @@ class Comparison:
                 ),
                 product=folder / "shards" / MANIFEST,
             )
+        if self.filters:
+            teacher, inputs = ("--run", short(run_of(part.generator).absolute())), ()
+            if self.scorer == "segmenter":
+                work_dir = folder / FOLDERS[ITERATIONS] / f"{REAL}-seed{self.seeds[0]}"
+                config = folder / "configs" / f"{REAL}.py"
+                teacher = ("--config", short(config), "--checkpoint", short(work_dir), "--data-root", short(part.data))
+                inputs = (work_dir / "test.json",)
+            yield Stage(
+                f"{part.name}/{FILTERED}",
+                f"Filter of the synthetic images for {part.name} % of the labels",
+                (
+                    *("tools/filter.py", "--shards", short(folder / "shards"), "--scorer", self.scorer, *teacher),
+                    *("--out", short(folder / FILTERED), *self.filtering),
+                ),
+                product=folder / FILTERED / SUMMARY,
+                inputs=(folder / "shards" / MANIFEST, *inputs),
+            )
 
     def training_stages(self, part: Part, real: Config) -> Iterator[Stage]:
         """The segmenters, all arms of a seed before the next seed."""
-        folder, arms = self.out / part.name, {arm.kind: arm for arm in self.arms}
+        folder, arms = self.out / part.name, {arm.name: arm for arm in self.arms}
         for name, budget, described, seed in planned(self.asked()):
             if name != part.name:
                 continue
-            arm = arms[described["kind"]]
-            work_dir = folder / FOLDERS[budget] / f"{arm.kind}-seed{seed}"
-            needs_shards = arm.kind not in (REAL, ON_THE_FLY)
+            arm = arms[described["name"]]
+            work_dir = folder / FOLDERS[budget] / f"{arm.name}-seed{seed}"
+            inputs = (folder / "shards" / MANIFEST,) if arm.kind in SHARDED else ()
+            inputs += (folder / FILTERED / SUMMARY,) if arm.filtered else ()
             yield Stage(
                 f"{part.name}/{work_dir.parent.name}/{work_dir.name}",
                 f"Segmenter on {arm.title}, {part.name} % of the labels, seed {seed}"
@@ -158,7 +193,7 @@ class Comparison:
                     *("--seed", f"{seed}", "--work-dir", short(work_dir), "--resume", "--test"),
                 ),
                 product=work_dir / "test.json",
-                inputs=(folder / "shards" / MANIFEST,) if needs_shards else (),
+                inputs=inputs,
                 skip=True,
             )
 
@@ -168,7 +203,8 @@ class Comparison:
         length = self.iterations if budget == ITERATIONS else epochs_as_real(arm, self.mix, self.iterations)
         generator = part.generator and part.generator.absolute()
         made = {"shards": folder / "shards", "generator": generator, "perturb": self.perturb}
-        file = folder / "configs" / f"{arm.kind}{'' if budget == ITERATIONS else '-epochs'}.py"
+        made |= {"decisions": folder / FILTERED}
+        file = folder / "configs" / f"{arm.name}{'' if budget == ITERATIONS else '-epochs'}.py"
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, arm_config(real, arm, self.mix, length, **made).pretty_text)
         return file

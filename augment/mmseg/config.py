@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
 
+from augment.filter.run import read_limits
 from augment.mmseg.classes import fill_in_classes, metainfo_of
 from augment.mmseg.official import check_official
 from augment.mmseg.packages import missing_import
@@ -40,7 +41,7 @@ def load_config(
 
     Args:
         file: a path, or `mmseg::PATH` for one of the configs that come with mmseg.
-        decisions: of a filter, for all shards.
+        decisions: of a filter, for all synthetic samples.
 
     Raises:
         ValueError: no such config, a package that it imports is missing, `shards`, `decisions` or a `generator` for one
@@ -60,14 +61,13 @@ def load_config(
             if "data_root" in part:
                 part.data_root = str(data_root)
     fill_in_classes(cfg, parts, data_root, file.name)
-    on_shards = "`_mixed` or `_synthetic`"
     given = {
-        "shards": (shards, "shards", on_shards),
-        "decisions": (decisions, "shards", on_shards),
-        "generator": (generator, "generator", "`_on_the_fly`"),
+        "shards": (shards, {"shards"}, "`_mixed` or `_synthetic`"),
+        "generator": (generator, {"generator"}, "`_on_the_fly`"),
+        "decisions": (decisions, {"shards", "generator"}, "`_mixed`, `_synthetic` or `_on_the_fly`"),
     }
-    for name, (place, source, siblings) in given.items():
-        users = [part for part in (*parts, *synthetic_hooks(cfg)) if source in part]
+    for name, (place, sources, siblings) in given.items():
+        users = [part for part in (*parts, *synthetic_hooks(cfg)) if not sources.isdisjoint(part)]
         if place is not None and not users:
             raise ValueError(f"--{name} {place}: {file.name} has no use for it; use its {siblings} sibling")
         for part in users if place is not None else []:
@@ -151,6 +151,9 @@ def _check_generator(hook: ConfigDict, metainfo: ConfigDict | dict | None) -> No
     snapshot = load_generator(Path(hook.generator))
     if metainfo is not None:
         check_classes(snapshot.space.classes, metainfo["classes"], f"the images of {hook.generator}")
+    decisions = decisions_folder(hook.get("decisions"))
+    if decisions is not None:
+        read_limits(decisions, snapshot.space)
     if hook.get("perturb"):
         read_recipe(hook.perturb, snapshot.space)
 

@@ -19,9 +19,12 @@ from mmengine.dataset import Compose
 from mmengine.registry import HOOKS
 from torch.utils.data import Dataset
 
+from augment.filter.rules import reject
+from augment.filter.run import read_limits
 from augment.mmseg.mix import PAINTED, Mixing
 from augment.mmseg.packages import bare_name
-from augment.mmseg.shard_dataset import check_classes
+from augment.mmseg.segmenter_filter import open_again
+from augment.mmseg.shard_dataset import check_classes, decisions_folder
 from augment.mmseg.unpainted import Unpainted, UnpaintedDataset
 from augment.order import choose_label_maps, choose_reading, read_recipe
 from augment.ordered_map import in_background
@@ -53,6 +56,8 @@ class PaintSynthetic(Mixing):
         perturb: preset or file of the perturbation; None paints the label maps as they are.
         precision: "auto", "bf16" or "fp32", of the generator.
         seed: of perturbations and noise.
+        decisions: folder of a filter (`tools/filter.py`), by whose scorer and limits wrong pixels are rejected here as
+            well; its rules for whole samples do not apply.
         **mixing: as of `Mixing`.
     """
 
@@ -65,9 +70,11 @@ class PaintSynthetic(Mixing):
         perturb: str | None = None,
         precision: str = "auto",
         seed: int = 0,
+        decisions: str | None = None,
         **mixing: object,
     ) -> None:
         super().__init__(**mixing)
+        self.decisions = decisions_folder(decisions)
         self.generator, self.labels, self.perturb = Path(generator), labels and Path(labels), perturb
         self.precision, self.seed = precision, seed
 
@@ -80,6 +87,9 @@ class PaintSynthetic(Mixing):
         sources, space = self.label_maps(real, snapshot.space)
         check_instances(snapshot, sources)
         size = (snapshot.height, snapshot.width)
+        if self.decisions is not None:
+            summary, self.limits = read_limits(self.decisions, snapshot.space)
+            self.scorer = open_again(summary["origin"], snapshot.space, size, device)
         reader = Reader(space, size, snapshot.instances, where_given=self.perturb is not None)
         return UnpaintedDataset(sources, reader, self.perturbation(sources, reader), seed=self.seed)
 
@@ -108,7 +118,8 @@ class PaintSynthetic(Mixing):
         places = [place for place, sample in enumerate(batch["inputs"]) if isinstance(sample, Unpainted)]
         if places:
             samples = [batch["inputs"][place] for place in places]
-            for place, sample, image in zip(places, samples, self.images(samples), strict=True):
+            images = self.images(samples)
+            for place, sample, image in zip(places, self.filtered(samples, images), images, strict=True):
                 packed = self.pipeline(loaded(sample, image))
                 for key, values in batch.items():
                     values[place] = packed[key]
@@ -124,6 +135,16 @@ class PaintSynthetic(Mixing):
                 f"{self.generator}: the generator's output is not finite, for one of {len(samples)} images"
             )
         return to_uint8(images).cpu().numpy()
+
+    def filtered(self, samples: list[Unpainted], images: UInt8[np.ndarray, "n h w 3"]) -> list[Unpainted]:
+        """The samples without the pixels that do not show what their label maps say."""
+        if self.decisions is None:
+            return samples
+        losses, _ = self.scorer.score(list(images), [sample.label_map for sample in samples])
+        return [
+            replace(sample, label_map=reject(of_image, sample.label_map, self.limits))
+            for sample, of_image in zip(samples, losses, strict=True)
+        ]
 
 
 def loaded(sample: Unpainted, image: UInt8[np.ndarray, "h w 3"]) -> dict:

@@ -10,9 +10,9 @@ from mmengine.runner import find_latest_checkpoint
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
-from augment.filter.scorer import Images, LabelMaps
-from augment.mmseg.scorer import Segmenter, prepare
-from dpsims.labels import IGNORE_INDEX
+from augment.filter.scorer import DiscriminatorScorer, Images, LabelMaps, Scorer
+from augment.mmseg.scorer import load_segmenter, prepare
+from dpsims.labels import IGNORE_INDEX, LabelSpace
 from dpsims.sample import file_sha256
 
 
@@ -20,19 +20,25 @@ class SegmenterScorer:
     """Any mmseg segmenter.
 
     Args:
-        checkpoint: the file of its weights, by whose content the scores are known.
+        config: a file, or `mmseg::PATH`.
+        checkpoint: its weights, or its work dir: the best ones there.
+        options: of the config, as `--cfg-options` has them.
 
     Raises:
-        ValueError: its head gives a single channel, which tells classes apart by a threshold.
+        ValueError: as of `load_segmenter`, or its head gives a single channel, which tells two classes by a threshold.
     """
 
-    def __init__(self, segmenter: Segmenter, checkpoint: Path) -> None:
+    def __init__(
+        self, config: str, checkpoint: Path, space: LabelSpace, device: torch.device, options: dict | None = None
+    ) -> None:
+        self.config, self.checkpoint, self.options = config, find_checkpoint(checkpoint), options or {}
+        segmenter = load_segmenter(config, self.checkpoint, space, device=device, options=self.options)
         head = decode_head(segmenter.model)
         if segmenter.model.out_channels == 1:
             raise ValueError(
                 f"{type(head).__name__} gives one channel for two classes, which has no cross-entropy here"
             )
-        self.segmenter, self.checkpoint = segmenter, checkpoint
+        self.segmenter = segmenter
         # Mask classification (Mask2Former) sums up probabilities of masks: shares of their sum stand for a softmax.
         self.sums_masks = not isinstance(head, BaseDecodeHead)
         known = segmenter.prediction_ids < len(segmenter.classes)
@@ -43,6 +49,10 @@ class SegmenterScorer:
     def describe(self) -> dict:
         model = type(decode_head(self.segmenter.model)).__name__
         return {"scorer": "segmenter", "sha256": file_sha256(self.checkpoint), "head": model}
+
+    def origin(self) -> dict:
+        config = str(Path(self.config).absolute()) if Path(self.config).is_file() else self.config
+        return {"config": config, "checkpoint": str(self.checkpoint.absolute()), "options": self.options}
 
     def score(self, images: Images, label_maps: LabelMaps) -> tuple[Float32[np.ndarray, "n h w"], None]:
         batch = [prepare(self.segmenter.pipeline, *pair) for pair in zip(images, label_maps, strict=True)]
@@ -81,3 +91,10 @@ def find_checkpoint(place: Path) -> Path:
     if not best and latest is None:
         raise ValueError(f"--checkpoint {place} is neither a file nor a work dir with checkpoints")
     return best[-1] if best else Path(latest)
+
+
+def open_again(origin: dict, space: LabelSpace, size: tuple[int, int], device: torch.device) -> Scorer:
+    """The scorer of a finished filter."""
+    if "run" in origin:
+        return DiscriminatorScorer(Path(origin["run"]), space, size, device)
+    return SegmenterScorer(origin["config"], Path(origin["checkpoint"]), space, device, origin["options"])

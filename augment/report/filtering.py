@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from augment.filter.run import read_decisions
 from augment.filter.shard import LABELS
 from augment.report.sheet import read_image
-from augment.report.wording import NOTHING, number, share
+from augment.report.wording import NOTHING, count, number, share
 from augment.shards import OK, committed_shards, read_member, read_rows
 from augment.storage import Folder
 from dpsims.labels import LabelSpace, read_label_map
@@ -32,6 +32,24 @@ def class_table(summary: dict) -> str:
         right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
         lines.append("  ".join(["", name.ljust(widths[0]), *right]))
     return "\n".join(lines)
+
+
+def filter_facts(summary: dict) -> dict[str, str]:
+    """What a page says of a filter, beside its picture."""
+    settings, totals = summary["settings"], summary["totals"]
+    limit = f"{settings['tolerance']:g} × the mean loss of the class on real images"
+    if settings["tolerance"] is None:
+        limit = f"what {share(settings['quantile'])} of the real pixels of the class keep"
+    pixels, rejected = sum(totals["pixels"].values()), sum(totals["rejected_pixels"].values())
+    dropped = ", ".join(f"{reason} {count(number)}" for reason, number in totals["dropped"].items())
+    of_classes = {name: share(totals["rejected_pixels"][name] / of) for name, of in totals["pixels"].items() if of}
+    return {
+        "scorer": settings["scorer"],
+        "limit of a pixel": limit,
+        "rejected pixels": share(rejected / pixels) if pixels else NOTHING,
+        "samples": f"{count(totals['kept'])} of {count(totals['samples'])} kept" + (f" ({dropped})" if dropped else ""),
+        **{f"rejected of {name}": value for name, value in of_classes.items()},
+    }
 
 
 def filter_sheet(shards: Folder, out: Path, space: LabelSpace) -> list[list[UInt8[np.ndarray, "h w 3"]]]:

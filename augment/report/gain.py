@@ -12,12 +12,12 @@ from statistics import fmean, stdev
 
 from augment.report.gain_doubts import find_doubts, find_limits
 from augment.report.gain_page import render_gain
-from augment.report.gain_trained import REAL, arms_of, planned, read_settings, read_trained, real_arm
+from augment.report.gain_trained import FILTERED, REAL, arms_of, planned, read_settings, read_trained, real_arm
 from augment.report.gain_words import FEW_SEEDS, GAIN, LOSS, NO_SPREAD, NOISE, UNFINISHED, headline, sentence
 from augment.report.job import describe_shards, read_timings
 from augment.report.scores import ALPHA, MIN_SEEDS, Gain, Scores, compare, holm, mean_of
 from augment.shards import MANIFEST, read_manifest
-from augment.storage import write_text
+from augment.storage import read_json, write_text
 from dpsims.spread import spread
 
 POINTS = 80  # of a curve, at most
@@ -193,8 +193,8 @@ def describe_made(folder: Path) -> dict:
         manifest = read_manifest(folder / "shards")
         if manifest["totals"] is not None:
             shards = describe_shards(manifest)
-    if (folder / "filtered" / "filter.json").is_file():
-        filtered = json.loads((folder / "filtered" / "filter.json").read_text())
+    if (folder / FILTERED / "filter.json").is_file():
+        filtered = read_json(folder / FILTERED / "filter.json")
     return {"shards": shards, "filter": filtered}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from augment.report.charts import WIDE, Arm, Interval, Line, Series, bar_rows, fraction_chart, interval_rows, line_chart
+from augment.report.filtering import filter_facts
 from augment.report.gain_trained import NEEDED, REAL, real_arm
 from augment.report.gain_words import LENGTHS, SHORT, compared, main_budget, p_text, percent, seed_words
 from augment.report.gan import flatten
@@ -102,7 +103,7 @@ def describe_section(out: Path, fraction: dict, settings: dict, looks: dict[str,
         "curves": curve_charts(fraction, {name: arms[name] for name in whole}, looks),
         "samples": picture(out / fraction["name"] / "shards" / "samples.png"),
         "sheet": picture(out / fraction["name"] / "filtered" / "sheet.png"),
-        "filter": flatten(fraction["filter"]) if fraction["filter"] else {},
+        "filter": filter_facts(fraction["filter"]) if fraction["filter"] else {},
     }
 
 

@@ -16,6 +16,7 @@ REAL, SYNTHETIC = "real", "synthetic"  # kinds of arms that are told from the ot
 ITERATIONS, EPOCHS = "iterations", "epochs"  # what is equal in all arms; epochs are those of real data
 BUDGETS = (ITERATIONS, EPOCHS)
 FOLDERS = {ITERATIONS: "segmenters", EPOCHS: "segmenters-epochs"}
+FILTERED = "filtered"  # folder of a fraction's filter
 NEEDED = ("classes", "seeds", "iterations", "fractions", "arms", "budgets")
 
 Trained = dict[tuple[str, str], Scores]  # fraction's name, budget → arm → seed → test
