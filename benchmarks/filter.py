@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float32, UInt8
 from scipy import ndimage
 
-from augment.filter.rules import ClassLosses, PixelRule, reject
+from augment.filter.rules import ClassLosses, PixelRule, average, reject
 from augment.filter.scorer import DiscriminatorScorer, Scorer
 from augment.painter import Painter
 from benchmarks.measure import short
@@ -36,9 +36,11 @@ from dpsims.sample import Labelled, Snapshot, load_generator, sample_seed, to_ui
 
 EXAMPLE = """python -m benchmarks.filter --run runs/demo/gan \\
       --config configs/segmenters/efficientnet_lite0_fpn_streets_real.py --checkpoint runs/demo/segmenters/real-seed0"""
-RULES = [*((1.25 * factor, None) for factor in (0.8, 1, 2, 4)), *((None, share) for share in (0.8, 0.9, 0.95, 0.99))]
+LIMITS = [(1.25, None), *((None, quantile) for quantile in (0.9, 0.95, 0.99))]
+WINDOWS = (1, 5, 9, 15)
 SMALLEST, LARGEST = 0.01, 0.25  # of a region, as shares of the image
 BATCH = 16
+Losses = Sequence[Float32[np.ndarray, "h w"]]
 Planted = tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"], UInt8[np.ndarray, "h w"]]
 
 
@@ -53,6 +55,7 @@ class Setting:
     scorer: str
     tolerance: float | int | None
     quantile: float | int | None
+    window: int
     images: int
     seed: int
 
@@ -71,9 +74,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     if options.config:
         scorers["segmenter"] = lambda: open_segmenter(options, snapshot, device)
-    look = cache(lambda name: look_at(scorers[name](), reals, planted, snapshot.space.num_classes))
-    settings = [Setting(name, *rule, len(planted), options.seed) for name in scorers for rule in RULES]
-    run("filter", arguments, settings, lambda it: measure(it, *look(it.scorer), planted), options.out)
+    look = cache(lambda name: look_at(scorers[name](), reals, planted))
+    settings = [
+        Setting(name, *limit, window, len(planted), options.seed)
+        for name in scorers
+        for limit in LIMITS
+        for window in WINDOWS
+    ]
+    run("filter", arguments, settings, lambda it: measure(it, *look(it.scorer), reals, planted), options.out)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -142,30 +150,27 @@ def change_a_region(
     return np.where(mask, rng.choice(classes[classes != label]), label_map).astype(np.uint8)
 
 
-def look_at(
-    scorer: Scorer, reals: Sequence[Labelled], planted: Sequence[Planted], num_classes: int
-) -> tuple[ClassLosses, list[Float32[np.ndarray, "h w"]]]:
-    """The losses of the real images by class, and those of each planted image."""
-    real, found = ClassLosses(num_classes), []
-    for start in range(0, len(reals), BATCH):
-        images, label_maps = zip(*reals[start : start + BATCH], strict=True)
-        losses, _ = scorer.score(images, label_maps)
-        for of_image, label_map in zip(losses, label_maps, strict=True):
-            real.add(of_image, label_map)
-    for start in range(0, len(planted), BATCH):
-        images, _, label_maps = zip(*planted[start : start + BATCH], strict=True)
-        found += list(scorer.score(images, label_maps)[0])
-    return real, found
+def look_at(scorer: Scorer, reals: Sequence[Labelled], planted: Sequence[Planted]) -> tuple[Losses, Losses]:
+    """The losses of the real images, and those of the planted ones."""
+    pairs = [*reals, *((image, label_map) for image, _, label_map in planted)]
+    found = []
+    for start in range(0, len(pairs), BATCH):
+        found += list(scorer.score(*zip(*pairs[start : start + BATCH], strict=True))[0])
+    return found[: len(reals)], found[len(reals) :]
 
 
 def measure(
-    setting: Setting, real: ClassLosses, losses: Sequence[Float32[np.ndarray, "h w"]], planted: Sequence[Planted]
+    setting: Setting, of_reals: Losses, of_planted: Losses, reals: Sequence[Labelled], planted: Sequence[Planted]
 ) -> dict:
-    limits = PixelRule(setting.tolerance, setting.quantile).limits(real)
+    num_classes = 1 + max(int(it[it != IGNORE_INDEX].max(initial=0)) for _, *maps in [*reals, *planted] for it in maps)
+    real = ClassLosses(num_classes)
+    for losses, (_, label_map) in zip(of_reals, reals, strict=True):
+        real.add(average(losses, label_map, setting.window), label_map)
+    limits = PixelRule(setting.tolerance, setting.quantile, setting.window).limits(real)
     hits = rejected = wrong = labelled = 0
-    for of_image, (_, painted, label_map) in zip(losses, planted, strict=True):
+    for losses, (_, painted, label_map) in zip(of_planted, planted, strict=True):
         known = label_map != IGNORE_INDEX
-        gone = known & (reject(of_image, label_map, limits) == IGNORE_INDEX)
+        gone = known & (reject(average(losses, label_map, setting.window), label_map, limits) == IGNORE_INDEX)
         hits += int((gone & (painted != label_map)).sum())
         rejected += int(gone.sum())
         wrong += int((known & (painted != label_map)).sum())

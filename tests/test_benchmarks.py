@@ -231,7 +231,7 @@ def test_filter(tiny_root, tmp_path, capsys):
     filtering.main(["--run", str(run_folder), "--per-map", "1", "--device", "cpu"])
     document = json.loads(capsys.readouterr().out)
     readme = (ROOT / "benchmarks" / "README.md").read_text()
-    assert len(document["results"]) == len(filtering.RULES)
+    assert len(document["results"]) == len(filtering.LIMITS) * len(filtering.WINDOWS)
     for result in document["results"]:
         assert [key for key in result if f"`{key}`" not in readme] == []
         hits = (result["precision"] or 0) * result["rejected"]

@@ -13,7 +13,7 @@ from mmseg_data import jpeg
 from augment.filter.calibrate import load_calibration
 from augment.filter.decide import count_decisions, decide
 from augment.filter.neighbours import Neighbours
-from augment.filter.rules import ClassLosses, PixelRule, SampleRules, reject
+from augment.filter.rules import ClassLosses, PixelRule, SampleRules, average, reject
 from augment.filter.run import SUMMARY, kept_keys, read_decisions
 from augment.record import Record
 from augment.shards import (
@@ -75,6 +75,18 @@ def test_losses_beyond_the_bins_are_counted():
     assert real.quantile(0.5)[0] == pytest.approx(1e-6) and real.quantile(0.6)[0] == np.inf
 
 
+def test_losses_are_averaged_within_the_class():
+    found = average(losses([3, 0, 6, 9], [0, 3, 6, 0]), labels([0, 0, 1, 1], [0, 0, 1, 2]), 3)
+    np.testing.assert_allclose(found, [[1.5, 1.5, 7, 7], [1.5, 1.5, 7, 0]], atol=1e-5)
+    rng = np.random.default_rng(0)
+    values, label_map = rng.random((12, 15)).astype(np.float32), rng.integers(0, 3, (12, 15), np.uint8)
+    found = average(values, label_map, 5)
+    for y, x in ((0, 0), (6, 7), (11, 3)):
+        square = (slice(max(0, y - 2), y + 3), slice(max(0, x - 2), x + 3))
+        assert found[y, x] == pytest.approx(values[square][label_map[square] == label_map[y, x]].mean(), rel=1e-4)
+    assert average(values, label_map, 1) is values
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
@@ -82,6 +94,7 @@ def test_losses_beyond_the_bins_are_counted():
         (PixelRule, {"tolerance": 1.25, "quantile": 0.9}, "two ways"),
         (PixelRule, {"tolerance": 0}, "--tolerance is more than 0, not 0"),
         (PixelRule, {"quantile": 1.0}, "--quantile is more than 0 and less than 1, not 1.0"),
+        (PixelRule, {"tolerance": 1, "window": 4}, "--window is an odd number of pixels, not 4"),
         (SampleRules, {"max_rejected": 1.5}, "--max-rejected is a share from 0 to 1, not 1.5"),
         (SampleRules, {"drop_fakest": 1}, "--drop-fakest is a share"),
         (SampleRules, {"min_novelty": -1}, "--min-novelty is at least 0, not -1"),

@@ -46,6 +46,7 @@ GPUs or machines each filter a part of the shards, by torchrun or --part; the la
 whole samples (--max-rejected and what follows it) may be given in the same OUT: no image is looked at again.
 """
 TOLERANCE, QUANTILE = 1.25, 0.95  # of a segmenter's limits (FreeMask's), and of a discriminator's
+WINDOW = {"segmenter": 1, "discriminator": 9}  # FreeMask's, and what finds more in benchmarks/results/filter-demo.json
 PACKAGED = "tf_efficientnet_lite0"  # its weights come with the install
 
 
@@ -77,6 +78,10 @@ def parse_arguments() -> argparse.Namespace:
     add("--tolerance", type=float, metavar="X", help=tolerance_help)
     quantile_help = f"limit = what this share of the real pixels of the class keeps (default with --run: {QUANTILE})"
     add("--quantile", type=float, metavar="Q", help=quantile_help)
+
+    window_help = "average the losses over a square so wide, of an odd number of pixels, within the class (default: 1, "
+    window_help += f"that is none, with a segmenter, as FreeMask; {WINDOW['discriminator']} with --run)"
+    add("--window", type=int, metavar="W", help=window_help)
 
     add = parser.add_argument_group("a sample is dropped (default: none is but for unreadable ones)").add_argument
     add("--max-rejected", type=float, metavar="P", help="if more than this share of its pixels is rejected")
@@ -119,7 +124,8 @@ def check_options(arguments: argparse.Namespace) -> tuple[PixelRule, SampleRules
         raise ValueError("--min-novelty and --min-diversity need --features")
     if arguments.features == "none" and arguments.features_weights:
         raise ValueError("--features-weights means nothing with --features none")
-    return PixelRule(tolerance, quantile), rules
+    window = WINDOW[arguments.scorer] if arguments.window is None else arguments.window
+    return PixelRule(tolerance, quantile, window), rules
 
 
 def run(arguments: argparse.Namespace) -> None:

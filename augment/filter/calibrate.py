@@ -18,7 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from augment.filter.neighbours import Neighbours, embed
-from augment.filter.rules import ClassLosses, PixelRule
+from augment.filter.rules import ClassLosses, PixelRule, average
 from augment.filter.scorer import Scorer
 from augment.shards import differences
 from augment.storage import new_file, read_json, write_text
@@ -94,7 +94,7 @@ def calibrate(
             label_maps = [label_map for _, (_, label_map) in batch]
             found, fake = scorer.score(images, label_maps)
             for of_image, label_map in zip(found, label_maps, strict=True):
-                losses.add(of_image, label_map)
+                losses.add(average(of_image, label_map, rule.window), label_map)
             fakes += [] if fake is None else fake.tolist()
             names += [name for name, _ in batch]
             if embedder is not None:

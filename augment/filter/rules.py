@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
+from scipy import ndimage
 
 EDGES = np.geomspace(1e-6, 1e2, 4096)  # of the bins in which losses are counted: 0.45 % apart
 
@@ -49,17 +50,21 @@ class ClassLosses:
 
 @dataclass(frozen=True)
 class PixelRule:
-    """A pixel is rejected if its loss is above the limit of its class; just one of the two decides that.
+    """A pixel is rejected if its loss is above the limit of its class, by just one of `tolerance` and `quantile`.
 
     Attributes:
+        window: width of the square over whose pixels of the same class the loss is averaged; 1 takes each for itself.
         tolerance: times the mean loss of the class over real images (FreeMask, Yang et al. 2023, eq. 2: 1.25).
         quantile: of the class's losses over real images, 0..1: so many of their pixels would pass.
     """
 
     tolerance: float | int | None = None
     quantile: float | int | None = None
+    window: int = 1
 
     def __post_init__(self) -> None:
+        if self.window < 1 or self.window % 2 == 0:
+            raise ValueError(f"--window is an odd number of pixels, not {self.window}")
         if (self.tolerance is None) == (self.quantile is None):
             raise ValueError("--tolerance and --quantile are two ways to set the limits: give one of them")
         if self.tolerance is not None and not self.tolerance > 0:
@@ -71,6 +76,20 @@ class PixelRule:
         """Of each class; infinite for one that no real image shows, about which nothing is known."""
         limits = real.quantile(self.quantile) if self.tolerance is None else self.tolerance * real.mean()
         return np.where(np.isnan(limits), np.inf, limits)
+
+
+def average(
+    losses: Float32[np.ndarray, "h w"], label_map: UInt8[np.ndarray, "h w"], window: int
+) -> Float32[np.ndarray, "h w"]:
+    """Each pixel's loss as the mean over a square around it, of the pixels of the same class in it."""
+    if window == 1:
+        return losses
+    averaged = np.zeros_like(losses)
+    for label in np.unique(label_map):
+        own = (label_map == label).astype(np.float32)
+        total, count = (ndimage.uniform_filter(it, window, mode="constant") for it in (losses * own, own))
+        averaged += own * total / np.maximum(count, 0.5 / window**2)  # of one pixel at least, where there is one
+    return averaged
 
 
 def reject(

@@ -108,7 +108,7 @@ def run_filter(
     initial = sum(counts[shard] for shard in mine if shard in done)
     options = {"desc": "synthetic images", "unit": "img", "disable": None if progress else True}
     with thread_pool(threads) as pool, tqdm(total=sum(counts.values()), initial=initial, **options) as bar:
-        look = Filter(scorer, calibration, space, **work, size=size, pool=pool)
+        look = Filter(scorer, calibration, space, **work, window=rule.window, size=size, pool=pool)
         for shard in mine:
             for step in look.run(shards, out, shard) if shard not in done else ():
                 bar.update(step)

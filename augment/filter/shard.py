@@ -21,7 +21,7 @@ from torch import nn
 
 from augment.filter.calibrate import Calibration
 from augment.filter.neighbours import distances, embed
-from augment.filter.rules import reject
+from augment.filter.rules import average, reject
 from augment.filter.scorer import Scorer
 from augment.ordered_map import ordered_map
 from augment.report.sheet import decoded
@@ -78,6 +78,7 @@ class Filter:
     Attributes:
         embedder: gives the features; None measures no distances.
         device: of the embedder.
+        window: of the rule for pixels.
         size: (height, width) of the images.
         batch_size: images at once, at most.
         pool: reads and decodes.
@@ -88,6 +89,7 @@ class Filter:
     space: LabelSpace
     embedder: nn.Module | None
     device: torch.device
+    window: int
     size: tuple[int, int]
     batch_size: int
     pool: ThreadPoolExecutor
@@ -157,7 +159,8 @@ class Filter:
         features = None if self.embedder is None else embed(self.embedder, images, self.device)
         near = None if features is None else self.calibration.neighbours.nearest(features)
         for place, seen in enumerate(batch):
-            kept = reject(losses[place], seen.label_map, self.calibration.limits)
+            loss = average(losses[place], seen.label_map, self.window)
+            kept = reject(loss, seen.label_map, self.calibration.limits)
             labelled = int(self.count(seen.label_map).sum())
             sample = replace(
                 seen.sample,

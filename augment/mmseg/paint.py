@@ -19,7 +19,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import HOOKS
 from torch.utils.data import Dataset
 
-from augment.filter.rules import reject
+from augment.filter.rules import average, reject
 from augment.filter.run import read_limits
 from augment.mmseg.mix import PAINTED, Mixing
 from augment.mmseg.packages import bare_name
@@ -89,6 +89,7 @@ class PaintSynthetic(Mixing):
         size = (snapshot.height, snapshot.width)
         if self.decisions is not None:
             summary, self.limits = read_limits(self.decisions, snapshot.space)
+            self.window = summary["settings"]["window"]
             self.scorer = open_again(summary["origin"], snapshot.space, size, device)
         reader = Reader(space, size, snapshot.instances, where_given=self.perturb is not None)
         return UnpaintedDataset(sources, reader, self.perturbation(sources, reader), seed=self.seed)
@@ -141,10 +142,11 @@ class PaintSynthetic(Mixing):
         if self.decisions is None:
             return samples
         losses, _ = self.scorer.score(list(images), [sample.label_map for sample in samples])
-        return [
-            replace(sample, label_map=reject(of_image, sample.label_map, self.limits))
-            for sample, of_image in zip(samples, losses, strict=True)
-        ]
+        found = []
+        for sample, loss in zip(samples, losses, strict=True):
+            averaged = average(loss, sample.label_map, self.window)
+            found.append(replace(sample, label_map=reject(averaged, sample.label_map, self.limits)))
+        return found
 
 
 def loaded(sample: Unpainted, image: UInt8[np.ndarray, "h w 3"]) -> dict:
