@@ -88,8 +88,8 @@ def test_real_trains_and_a_test_alone_gives_its_score_again(data, tmp_path):
     assert json.loads((tmp_path / "b" / "test.json").read_text()) == scores
 
 
-# Imports of the project raise; then mmseg's train.py runs as it is. Upstream's mmseg does not even import without the compiled
-# ops that mmcv-lite lacks; nothing here calls one.
+# Imports of the project raise; then mmseg's train.py runs as it is. Without the compiled ops that mmcv-lite lacks,
+# upstream's mmseg does not even import; nothing here calls one.
 STOCK = """
 import importlib.metadata, importlib.machinery, runpy, sys, unittest.mock
 if any(found.name == "mmcv-lite" for found in importlib.metadata.distributions()):
