@@ -1,5 +1,8 @@
 """What both OpenMMLab families do alike by our doing."""
 
+import os
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +18,19 @@ from torch.utils.data import DataLoader
 
 from augment.mmseg.compat import Forwarded, mmdet_install, skip_by_index
 from augment.mmseg.runner import BriefRunner
+
+# The project has no metadata, as where it is on PYTHONPATH alone.
+NOT_INSTALLED = """
+from importlib import metadata
+known = metadata.distribution
+def distribution(name):
+    if name == "dpsims-augment":
+        raise metadata.PackageNotFoundError(name)
+    return known(name)
+metadata.distribution = distribution
+import augment.mmseg
+from mmseg.models import SegformerHead
+"""
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +94,8 @@ def test_mmdet_is_that_of_the_family():
     ours = {"onedl-mmsegmentation": "onedl-mmdetection==3.5.1", "mmsegmentation": "mmdet==3.3.0"}
     command = f"pip install --no-deps {ours[MODULE2PACKAGE['mmseg']]} && pip install pycocotools "
     assert mmdet_install().startswith(command)
+
+
+def test_it_is_enough_to_have_the_project_on_the_path(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", NOT_INSTALLED], env=environment, cwd=tmp_path, check=True)

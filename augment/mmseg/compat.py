@@ -99,6 +99,12 @@ class Forwarded(Iterator):
         self.skipped -= count
 
 
+def go_on(loop: IterBasedTrainLoop, start: Callable[[], Iterator]) -> None:
+    """Have a loop's next batch be the first that `start` makes, whatever the loop does about those of its past."""
+    skips = not getattr(loop, "fast_forward_on_resume", False)  # an option of the fork's
+    loop.dataloader_iterator = Forwarded(start, loop.iter if skips else 0)
+
+
 def skip_by_index(loop: BaseLoop) -> None:
     """Let a loop that goes on pass over the indices of what it has seen, as the fork's does; upstream's loads it."""
     if not isinstance(loop, IterBasedTrainLoop):
@@ -109,4 +115,4 @@ def skip_by_index(loop: BaseLoop) -> None:
         return
     if not hasattr(sampler, "skip"):
         sampler.indices = islice(sampler._indices_of_rank(), loop.iter * loader.batch_size, None)
-        loop.dataloader_iterator = Forwarded(lambda: iter(loader), loop.iter)
+        go_on(loop, lambda: iter(loader))

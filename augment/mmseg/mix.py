@@ -16,7 +16,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from augment.mmseg.compat import Forwarded
+from augment.mmseg.compat import go_on
 from augment.mmseg.config import datasets_of
 from augment.mmseg.packages import bare_name
 from augment.mmseg.sampler import MixedBatchSampler
@@ -85,10 +85,9 @@ class Mixing(Hook, ABC):
 
     def before_train(self, runner: Runner) -> None:
         """A run that is resumed knows by now where it was."""
-        loop, first = runner.train_loop, runner.iter
-        loop.dataloader.batch_sampler.start = first
-        skipped = 0 if getattr(loop, "fast_forward_on_resume", False) else first
-        loop.dataloader_iterator = Forwarded(lambda: self.finished(iter(loop.dataloader)), skipped)
+        loop = runner.train_loop
+        loop.dataloader.batch_sampler.start = loop.iter
+        go_on(loop, lambda: self.finished(iter(loop.dataloader)))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         if self.loss_weight != 1:
