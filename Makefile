@@ -44,7 +44,6 @@ $(READY): pyproject.toml constraints.txt
 $(UPSTREAM_READY): pyproject.toml constraints.txt requirements/upstream.txt
 	$(call new_environment,$(UPSTREAM))
 	$(UPSTREAM)/bin/python $(INSTALL) -e '.[metrics,report,coco,test]' -r requirements/upstream.txt
-	$(UPSTREAM)/bin/python $(INSTALL) --no-deps mmdet==3.3.0 shapely six terminaltables
 	$(call opencv_that_loads,$(UPSTREAM))
 	@touch $@
 

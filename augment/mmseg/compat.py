@@ -20,7 +20,7 @@ _FORK_PACKAGES = {
     "mmdet": "onedl-mmdetection",
     "mmpretrain": "onedl-mmpretrain",
 }
-# mmdet's own requirements would replace numpy and OpenCV by older ones; these are the ones that a segmenter does need.
+# The fork's mmdet would replace numpy and OpenCV by older ones; of what it requires, a segmenter does need these.
 _MMDET_NEEDS = "pycocotools shapely terminaltables six"
 
 
@@ -69,10 +69,9 @@ def mmdet_install() -> str:
     """The command that installs the mmdet that goes with this mmseg, and replaces nothing."""
     try:
         version(_FORK_PACKAGES["mmseg"])
-        package = "onedl-mmdetection==3.5.1"
     except PackageNotFoundError:
-        package = "mmdet==3.3.0"
-    return f"pip install --no-deps {package} && pip install {_MMDET_NEEDS}"
+        return "pip install mmdet==3.3.0"
+    return f"pip install --no-deps onedl-mmdetection==3.5.1 && pip install {_MMDET_NEEDS}"
 
 
 class Forwarded(Iterator):
