@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from itertools import chain, groupby
 
 import numpy as np
@@ -29,13 +28,14 @@ from augment.record import Record
 from augment.shards import OK, Sample
 from augment.sources import check_lasting
 from augment.survey import Reader
+from dpsims import __version__
 from dpsims.instances import centre_offsets
 from dpsims.labels import IGNORE_INDEX, encode_label_png
 from dpsims.sample import Snapshot, to_uint8
 
 IMAGE_FORMATS = {"jpg": "JPEG", "webp": "WEBP", "png": "PNG"}
 BAD_LABEL, BAD_IMAGE = "bad_label", "bad_image"
-VERSIONS = {"dpsims-augment": version("dpsims-augment"), "torch": str(torch.__version__)}
+VERSIONS = {"dpsims-augment": __version__, "torch": str(torch.__version__)}
 
 
 @dataclass(frozen=True)

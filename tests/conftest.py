@@ -1,8 +1,10 @@
 """Small true things that several test files need."""
 
+import importlib
 import json
 import os
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 CLASSES = ("sky", "road", "car")
+
+
+def pytest_sessionstart() -> None:
+    """Over upstream's mmcv-lite, mmseg imports after ours alone, and many files have mmseg's imports before ours."""
+    if any(found.name == "mmcv-lite" for found in distributions()):
+        importlib.import_module("augment.mmseg")
 
 
 @pytest.fixture(scope="session")

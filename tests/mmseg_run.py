@@ -48,7 +48,16 @@ class Watch(Hook):
 
 
 def train(
-    config: str, root: Path, out: Path, *, iterations: int, stop: int | None = None, places: dict, **mix: object
+    config: str,
+    root: Path,
+    out: Path,
+    *,
+    iterations: int,
+    stop: int | None = None,
+    places: dict,
+    workers: int = 0,
+    kind: type[Runner] = Runner,
+    **mix: object,
 ) -> Watch:
     """Batches of 4 at 64x64, from the last checkpoint on.
 
@@ -56,6 +65,7 @@ def train(
         config: name of a shipped one.
         stop: the iteration before which the run is killed.
         places: `shards` or `generator`, as of `load_config`.
+        workers, kind: processes that load, and the class of runner.
         **mix: options of the hook.
     """
     cfg = load_config(CONFIGS / config, data_root=root, **places)
@@ -63,10 +73,11 @@ def train(
     set_length(cfg, iterations)
     cfg.merge_from_dict({"work_dir": str(out), "resume": True, "default_hooks.checkpoint.interval": 1})
     cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = cfg.default_hooks.checkpoint.save_best = None
-    cfg.train_dataloader.update(batch_size=4, num_workers=0, persistent_workers=False)
-    cfg.custom_hooks[0].update(mix)
+    cfg.train_dataloader.update(batch_size=4, num_workers=workers, persistent_workers=workers > 0)
+    if mix:
+        cfg.custom_hooks[0].update(mix)
     save_plain_checkpoints(cfg)
-    runner = Runner.from_cfg(cfg)
+    runner = kind.from_cfg(cfg)
     watch = Watch(stop)
     runner.register_hook(watch, "LOWEST")
     if stop is None:

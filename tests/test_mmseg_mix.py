@@ -10,7 +10,7 @@ from mmseg_data import write_data_set, write_shards
 from mmseg_run import Watch, streets_space
 from mmseg_run import train as train_config
 
-from augment.mmseg.mix import Forwarded, MixSynthetic, synthetic_pipeline
+from augment.mmseg.mix import MixSynthetic, synthetic_pipeline
 from augment.mmseg.share import Share
 
 
@@ -70,14 +70,6 @@ def test_label_maps_of_shards_are_not_shifted_again():
     real = [{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations", "reduce_zero_label": True}, {"type": "Flip"}]
     assert synthetic_pipeline(real) == [{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations"}, {"type": "Flip"}]
     assert real[1] == {"type": "LoadAnnotations", "reduce_zero_label": True}
-
-
-def test_an_older_loop_that_asks_for_what_it_skips_gets_nothing():
-    forwarded = Forwarded(lambda: iter(range(10, 14)), 2)
-    assert [next(forwarded) for _ in range(4)] == [None, None, 10, 11]
-    told = Forwarded(lambda: iter(range(10, 14)), 2)
-    told.skip_iter(2)
-    assert next(told) == 10
 
 
 def test_options_that_make_no_sense():

@@ -61,11 +61,12 @@ def build_config(args: argparse.Namespace) -> tuple["Config", dict]:
     from mmengine.runner import find_latest_checkpoint
 
     from augment.mmseg.checkpoint import load_checkpoint, save_plain_checkpoints
-    from augment.mmseg.compat import attend_without_ops, distribute_on_cpu
+    from augment.mmseg.compat import attend_without_ops
     from augment.mmseg.config import check_data, load_config, parse_options
     from augment.mmseg.evaluate import score_each_class, take_val_split
     from augment.mmseg.initial_weights import fetch_initial_weights, without_initial_weights
     from augment.mmseg.packages import require_packages
+    from augment.mmseg.runner import distribute_on_cpu
 
     cuda = torch.cuda.is_available()
     if args.amp and not cuda:

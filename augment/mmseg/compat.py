@@ -1,24 +1,27 @@
-"""What lets one code base run on both OpenMMLab families, `onedl-*` and upstream, and on machines without a GPU."""
+"""What lets one code base run on both OpenMMLab families, `onedl-*` and upstream; nothing else knows which it is."""
 
 import importlib
 import importlib.machinery
 import importlib.util
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
+from typing import Any
 
-import torch
-from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
-
-from augment.mmseg.packages import dicts_in
+from mmengine.dataset import InfiniteSampler
+from mmengine.runner import BaseLoop, IterBasedTrainLoop
+from torch.utils.data import BatchSampler
 
 _FORK_PACKAGES = {
     "mmseg": "onedl-mmsegmentation",
     "mmdet": "onedl-mmdetection",
     "mmpretrain": "onedl-mmpretrain",
 }
+# The fork's mmdet would replace numpy and OpenCV by older ones; of what it requires, a segmenter does need these.
+_MMDET_NEEDS = "pycocotools shapely terminaltables six"
 
 
 def resolve_config_scopes() -> None:
@@ -62,15 +65,53 @@ def attend_without_ops() -> None:
         importlib.import_module("mmcv.ops.multi_scale_deform_attn").IS_CUDA_AVAILABLE = False
 
 
-def distribute_on_cpu(cfg: Config) -> None:
-    """Let a config with a launcher run on processes without a GPU, over gloo, where torch has no SyncBN."""
-    for part in dicts_in(cfg.model):
-        if part.get("type") == "SyncBN":
-            part.type = "BN"
-    cfg.merge_from_dict(
-        {
-            "env_cfg.dist_cfg.backend": "gloo",
-            "model_wrapper_cfg": {"type": "MMDistributedDataParallel", "device_ids": None},
-        }
-    )
-    torch.cuda.set_device = lambda device: None  # mmengine calls it whatever the backend
+def mmdet_install() -> str:
+    """The command that installs the mmdet that goes with this mmseg, and replaces nothing."""
+    try:
+        version(_FORK_PACKAGES["mmseg"])
+    except PackageNotFoundError:
+        return "pip install mmdet==3.3.0"
+    return f"pip install --no-deps onedl-mmdetection==3.5.1 && pip install {_MMDET_NEEDS}"
+
+
+class Forwarded(Iterator):
+    """Batches for a loop that goes on, which skips the first ones, or is given None for them.
+
+    Args:
+        start: makes the batches, when the first one is needed.
+    """
+
+    def __init__(self, start: Callable[[], Iterator], skipped: int) -> None:
+        self.start, self.skipped = start, skipped
+        self.batches: Iterator | None = None
+
+    def __next__(self) -> Any:
+        if self.skipped:  # upstream's loop asks for them
+            self.skipped -= 1
+            return None
+        if self.batches is None:
+            self.batches = self.start()
+        return next(self.batches)
+
+    def skip_iter(self, count: int) -> None:
+        """The fork's loop tells how many."""
+        self.skipped -= count
+
+
+def go_on(loop: IterBasedTrainLoop, start: Callable[[], Iterator]) -> None:
+    """Have a loop's next batch be the first that `start` makes, whatever the loop does about those of its past."""
+    skips = not getattr(loop, "fast_forward_on_resume", False)  # an option of the fork's
+    loop.dataloader_iterator = Forwarded(start, loop.iter if skips else 0)
+
+
+def skip_by_index(loop: BaseLoop) -> None:
+    """Let a loop that goes on pass over the indices of what it has seen, as the fork's does; upstream's loads it."""
+    if not isinstance(loop, IterBasedTrainLoop):
+        return
+    loader = loop.dataloader
+    sampler = loader.sampler
+    if type(sampler) is not InfiniteSampler or type(loader.batch_sampler) is not BatchSampler:
+        return
+    if not hasattr(sampler, "skip"):
+        sampler.indices = islice(sampler._indices_of_rank(), loop.iter * loader.batch_size, None)
+        go_on(loop, lambda: iter(loader))

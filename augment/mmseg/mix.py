@@ -4,9 +4,8 @@ custom_hooks = [dict(type="augment.mmseg.mix.MixSynthetic", shards="runs/shards"
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
-from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -17,6 +16,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from augment.mmseg.compat import go_on
 from augment.mmseg.config import datasets_of
 from augment.mmseg.packages import bare_name
 from augment.mmseg.sampler import MixedBatchSampler
@@ -85,10 +85,9 @@ class Mixing(Hook, ABC):
 
     def before_train(self, runner: Runner) -> None:
         """A run that is resumed knows by now where it was."""
-        loop, first = runner.train_loop, runner.iter
-        loop.dataloader.batch_sampler.start = first
-        skipped = 0 if getattr(loop, "fast_forward_on_resume", False) else first
-        loop.dataloader_iterator = Forwarded(lambda: self.finished(iter(loop.dataloader)), skipped)
+        loop = runner.train_loop
+        loop.dataloader.batch_sampler.start = loop.iter
+        go_on(loop, lambda: self.finished(iter(loop.dataloader)))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         if self.loss_weight != 1:
@@ -153,30 +152,6 @@ class RealAndSynthetic(Dataset):
     def __getitem__(self, index: int) -> dict:
         first = len(self.real)
         return self.real[index] if index < first else self.synthetic[index - first]
-
-
-class Forwarded(Iterator):
-    """Batches for a loop that goes on, which skips the first ones, or is given None for them.
-
-    Args:
-        start: makes the batches, when the first one is needed.
-    """
-
-    def __init__(self, start: Callable[[], Iterator], skipped: int) -> None:
-        self.start, self.skipped = start, skipped
-        self.batches: Iterator | None = None
-
-    def __next__(self) -> Any:
-        if self.skipped:  # mmengine 0.10.7 and earlier
-            self.skipped -= 1
-            return None
-        if self.batches is None:
-            self.batches = self.start()
-        return next(self.batches)
-
-    def skip_iter(self, count: int) -> None:
-        """The maintained mmengine's."""
-        self.skipped -= count
 
 
 def synthetic_pipeline(pipeline: list[dict]) -> list[dict]:

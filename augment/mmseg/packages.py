@@ -2,15 +2,14 @@
 
 import importlib.util
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 
 from mmengine.config import ConfigDict
 from mmengine.config.utils import MODULE2PACKAGE
 
+from augment.mmseg.compat import mmdet_install
+
 # mmseg's heads that extend mmdet's. Without mmdet they are there all the same, and fail with an error about nothing.
 EXTEND_MMDET = {"MaskFormerHead", "Mask2FormerHead"}
-# mmdet's own requirements would replace numpy and OpenCV by older ones; these are the ones that a segmenter does need.
-_MMDET_NEEDS = "pycocotools shapely terminaltables six"
 
 
 def require_packages(model: ConfigDict, source: str) -> None:
@@ -60,13 +59,3 @@ def dicts_in(config: ConfigDict) -> Iterator[ConfigDict]:
             waiting.extend(node.values())
         elif isinstance(node, list | tuple):
             waiting.extend(node)
-
-
-def mmdet_install() -> str:
-    """The command that installs the mmdet that goes with this mmseg, and replaces nothing."""
-    try:
-        version("onedl-mmsegmentation")
-        package = "onedl-mmdetection==3.5.1"
-    except PackageNotFoundError:
-        package = "mmdet==3.3.0"
-    return f"pip install --no-deps {package} && pip install {_MMDET_NEEDS}"

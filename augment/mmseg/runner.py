@@ -3,9 +3,14 @@
 import logging
 from collections.abc import Callable
 
+import torch
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from torch import nn
+
+from augment.mmseg.compat import skip_by_index
+from augment.mmseg.packages import dicts_in
 
 MAX_LINES = 30
 
@@ -36,3 +41,18 @@ class BriefRunner(Runner):
         map_location: str | Callable = "cpu",  # in mmengine that device again
     ) -> None:
         super().resume(filename, resume_optimizer, resume_param_scheduler, map_location)
+        skip_by_index(self.train_loop)
+
+
+def distribute_on_cpu(cfg: Config) -> None:
+    """Let a config with a launcher run on processes without a GPU, over gloo, where torch has no SyncBN."""
+    for part in dicts_in(cfg.model):
+        if part.get("type") == "SyncBN":
+            part.type = "BN"
+    cfg.merge_from_dict(
+        {
+            "env_cfg.dist_cfg.backend": "gloo",
+            "model_wrapper_cfg": {"type": "MMDistributedDataParallel", "device_ids": None},
+        }
+    )
+    torch.cuda.set_device = lambda device: None  # mmengine calls it whatever the backend

@@ -21,6 +21,7 @@ PACKAGES = (
     "onedl-mmcv",
     "mmsegmentation",
     "mmengine",
+    "mmcv",
     "mmcv-lite",
 )
 
