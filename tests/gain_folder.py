@@ -67,10 +67,14 @@ def write_gain_folder(
 
 
 def describe_filter(classes: Sequence[str]) -> dict:
-    settings = {"scorer": "segmenter", "tolerance": 1.25, "quantile": None}
+    settings = {"scorer": "segmenter", "tolerance": 1.25, "quantile": None, "real": {"root": "/home/someone/data"}}
     totals = {"samples": 1000, "kept": 810, "dropped": {"rejected": 190}}
     pixels, rejected = ({name: number for name in classes} for number in (1000, 43))
-    return {"settings": settings, "totals": {**totals, "pixels": pixels, "rejected_pixels": rejected}}
+    return {
+        "settings": settings,
+        "origin": {"checkpoint": "/home/someone/c.pth"},
+        "totals": {**totals, "pixels": pixels, "rejected_pixels": rejected},
+    }
 
 
 def describe_arm(name: str) -> dict:

@@ -1,7 +1,6 @@
 """From what was measured of all samples to which are kept: cheap, so that other rules need no second look at images."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -18,21 +17,23 @@ REASONS = {  # in the order in which they are asked for
 }
 
 
-def decide(rows: Sequence[dict], rules: SampleRules) -> list[dict]:
+def decide(rows: Iterable[dict], rules: SampleRules, fakest: float | int = np.inf) -> Iterator[dict]:
     """Rows of `decisions.jsonl`, in the order of the samples'.
 
     The score is the share of labelled pixels that stay, 0..1.
 
     Args:
-        rows: of all shards, by key (`Measured`).
+        rows: of a shard, by key (`Measured`); all samples of a label map share one.
+        fakest: as of `fake_limit`.
 
     Raises:
         ValueError: a rule asks for what was not measured.
     """
-    limit = fake_limit(rows, rules.drop_fakest)
-    check_measured(rows, rules)
     kept_before: dict[str, list[bool]] = {}
-    return [decide_one(row, rules, limit, kept_before.setdefault(row["source_key"], [])) for row in rows]
+    for row in rows:
+        if row["status"] == OK:
+            check_measured(row, rules)
+        yield decide_one(row, rules, fakest, kept_before.setdefault(row["source_key"], []))
 
 
 def decide_one(row: dict, rules: SampleRules, fakest: float, kept_before: list[bool]) -> dict:
@@ -70,27 +71,14 @@ def reason_of(row: dict, rules: SampleRules, share: float, fakest: float, kept_b
     return None
 
 
-def fake_limit(rows: Sequence[dict], share: float | int | None) -> float:
-    """Above which the fakest samples lie: of N, at most `share`·N."""
-    fakes = sorted(row["fake"] for row in rows if row["fake"] is not None)
-    if not share or not fakes:
-        return np.inf
-    return fakes[max(0, len(fakes) - int(share * len(fakes)) - 1)]
+def fake_limit(rows: Iterable[dict], share: float | int | None) -> float:
+    """Above which the fakest of all samples lie: of N, at most `share`·N."""
+    fakes = np.sort([row["fake"] for row in rows if row["fake"] is not None]) if share else np.empty(0)
+    return float(fakes[len(fakes) - 1 - int(share * len(fakes))]) if len(fakes) else np.inf
 
 
-def check_measured(rows: Sequence[dict], rules: SampleRules) -> None:
-    good = [row for row in rows if row["status"] == OK]
-    if rules.drop_fakest is not None and any(row["fake"] is None for row in good):
+def check_measured(row: dict, rules: SampleRules) -> None:
+    if rules.drop_fakest is not None and row["fake"] is None:
         raise ValueError("--drop-fakest needs --scorer discriminator: a segmenter does not tell how fake an image is")
-    if rules.need_features and any(row["novelty"] is None for row in good):
+    if rules.need_features and row["novelty"] is None:
         raise ValueError("--min-novelty and --min-diversity need features, and --features is none")
-
-
-def count_decisions(decisions: Sequence[dict]) -> dict:
-    """How many samples are kept, and why the others are not."""
-    dropped = Counter(row["reason"] for row in decisions if not row["keep"])
-    return {
-        "samples": len(decisions),
-        "kept": sum(row["keep"] for row in decisions),
-        "dropped": {reason: dropped[reason] for reason in REASONS if dropped[reason]},
-    }

@@ -10,8 +10,10 @@ The shards stay as they are. The same command goes on; other rules for whole sam
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +23,13 @@ from torch import nn
 from tqdm import tqdm
 
 from augment.filter.calibrate import Calibration, calibrate, load_calibration, save_calibration
-from augment.filter.decide import count_decisions, decide
+from augment.filter.decide import REASONS, decide, fake_limit
 from augment.filter.rules import PixelRule, SampleRules
 from augment.filter.scorer import Scorer
 from augment.filter.shard import Filter
 from augment.ordered_map import thread_pool
 from augment.shards import MANIFEST, OK, committed_shards, read_manifest, read_rows, read_stats
-from augment.storage import Folder, read_json, sweep, write_text
+from augment.storage import Folder, new_file, read_json, sweep, write_text
 from augment.synthesize import Part
 from dpsims.labels import LabelSpace
 from dpsims.sample import Labelled
@@ -127,7 +129,15 @@ def finish(
     """Once all shards are filtered, decide on all samples and return `filter.json`; None before."""
     if set(shards) - set(committed_shards(out)):
         return None
-    decisions = decide([row for shard in shards for row in read_rows(out, shard)], sample_rules)
+    rows = chain.from_iterable(read_rows(out, shard) for shard in shards)
+    fakest, reasons = fake_limit(rows, sample_rules.drop_fakest), Counter()
+    with new_file(out / DECISIONS) as part:
+        with open(part, "w", encoding="utf-8") as lines:
+            for shard in shards:
+                for decision in decide(read_rows(out, shard), sample_rules, fakest):
+                    lines.write(json.dumps(decision, ensure_ascii=False) + "\n")
+                    reasons[decision["reason"]] += 1
+        (out / SUMMARY).unlink(missing_ok=True)  # while the two files are of different rules
     stats = [read_stats(out, shard) for shard in shards]
     pixels, rejected = (np.sum([it[name] for it in stats], axis=0) for name in ("class_pixels", "rejected_pixels"))
     summary = {
@@ -137,13 +147,13 @@ def finish(
         "sample_rules": asdict(sample_rules),
         **calibration.describe(space),
         "totals": {
-            **count_decisions(decisions),
+            "samples": reasons.total(),
+            "kept": reasons[None],
+            "dropped": {reason: reasons[reason] for reason in REASONS if reasons[reason]},
             "pixels": dict(zip(space.classes, pixels.tolist(), strict=True)),
             "rejected_pixels": dict(zip(space.classes, rejected.tolist(), strict=True)),
         },
     }
-    (out / SUMMARY).unlink(missing_ok=True)  # while the two files are of different rules
-    write_text(out / DECISIONS, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in decisions))
     write_text(out / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     return summary
 

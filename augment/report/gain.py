@@ -195,6 +195,7 @@ def describe_made(folder: Path) -> dict:
             shards = describe_shards(manifest)
     if (folder / FILTERED / "filter.json").is_file():
         filtered = read_json(folder / FILTERED / "filter.json")
+        del filtered["origin"], filtered["settings"]["real"]["root"]  # paths of the machine
     return {"shards": shards, "filter": filtered}
 
 
