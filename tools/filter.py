@@ -35,8 +35,7 @@ EXAMPLE = """
 example: by a segmenter that was trained on the real images (FreeMask's filter), and by the GAN's own discriminator
 
   python tools/filter.py --shards runs/shards --scorer segmenter --data-root data/mine \\
-      --config configs/segmenters/segformer_b2_generic_real.py --checkpoint runs/segmenters/segformer_b2_generic_real \\
-      --out runs/filtered
+      --checkpoint runs/segmenters/segformer_b2_generic_real --out runs/filtered
   python tools/filter.py --shards runs/shards --scorer discriminator --run runs/gan-generic --out runs/filtered
 
   python tools/train_segmenter.py CONFIG --shards runs/shards --decisions runs/filtered …
@@ -58,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--shards", required=True, metavar="DIR", help="folder of finished shards, or its URL (s3://…)")
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the decisions and the filtered label maps")
     add("--scorer", choices=("segmenter", "discriminator"), required=True, help="what looks at the images")
-    add("--config", help="of the segmenter: a file, or mmseg::PATH")
+    add("--config", help="of the segmenter: a file, or mmseg::PATH (default: what lies in the work dir)")
     add("--checkpoint", type=Path, help="its weights, or its work dir: the best ones there")
     add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="other settings of that config")
     add("--run", type=Path, metavar="RUN", help="run folder of the GAN whose discriminator looks")
@@ -104,7 +103,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def check_options(arguments: argparse.Namespace) -> tuple[PixelRule, SampleRules]:
     """What can be said of the options alone; a ValueError names them."""
-    needed = {"segmenter": ("config", "checkpoint", "data_root"), "discriminator": ("run",)}
+    needed = {"segmenter": ("checkpoint", "data_root"), "discriminator": ("run",)}
     foreign = {"segmenter": ("run", "drop_fakest"), "discriminator": ("config", "checkpoint", "cfg_options")}
     for name in needed[arguments.scorer]:
         if not getattr(arguments, name):
@@ -172,9 +171,10 @@ def open_scorer(
     if arguments.scorer == "discriminator":
         return DiscriminatorScorer(arguments.run, space, size, device)
     from augment.mmseg.config import parse_options
-    from augment.mmseg.segmenter_filter import SegmenterScorer
+    from augment.mmseg.segmenter_filter import SegmenterScorer, find_config
 
-    return SegmenterScorer(arguments.config, arguments.checkpoint, space, device, parse_options(arguments.cfg_options))
+    config = arguments.config or str(find_config(arguments.checkpoint))
+    return SegmenterScorer(config, arguments.checkpoint, space, device, parse_options(arguments.cfg_options))
 
 
 def find_reals(arguments: argparse.Namespace) -> Place:

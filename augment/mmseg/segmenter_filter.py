@@ -98,3 +98,15 @@ def open_again(origin: dict, space: LabelSpace, size: tuple[int, int], device: t
     if "run" in origin:
         return DiscriminatorScorer(Path(origin["run"]), space, size, device)
     return SegmenterScorer(origin["config"], Path(origin["checkpoint"]), space, device, origin["options"])
+
+
+def find_config(work_dir: Path) -> Path:
+    """The config that a training left in its work dir, with all that was set for it.
+
+    Raises:
+        ValueError: there is none, or more than one.
+    """
+    found = sorted(work_dir.glob("*.py"))
+    if len(found) != 1:
+        raise ValueError(f"--config is needed: {work_dir} holds {len(found)} configs, of a training in it there is one")
+    return found[0]
