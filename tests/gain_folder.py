@@ -67,7 +67,13 @@ def write_gain_folder(
 
 
 def describe_filter(classes: Sequence[str]) -> dict:
-    settings = {"scorer": "segmenter", "tolerance": 1.25, "quantile": None, "real": {"root": "/home/someone/data"}}
+    settings = {
+        "scorer": "segmenter",
+        "tolerance": 1.25,
+        "quantile": None,
+        "window": 1,
+        "real": {"root": "/home/someone/data"},
+    }
     totals = {"samples": 1000, "kept": 810, "dropped": {"rejected": 190}}
     pixels, rejected = ({name: number for name in classes} for number in (1000, 43))
     return {

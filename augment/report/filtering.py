@@ -37,9 +37,12 @@ def class_table(summary: dict) -> str:
 def filter_facts(summary: dict) -> dict[str, str]:
     """What a page says of a filter, beside its picture."""
     settings, totals = summary["settings"], summary["totals"]
-    limit = f"{settings['tolerance']:g} × the mean loss of the class on real images"
-    if settings["tolerance"] is None:
+    if settings["tolerance"] is not None:
+        limit = f"{settings['tolerance']:g} × the mean loss of the class on real images"
+    else:
         limit = f"what {share(settings['quantile'])} of the real pixels of the class keep"
+    if settings["window"] > 1:
+        limit += f", losses averaged over {settings['window']} × {settings['window']} pixels"
     pixels, rejected = sum(totals["pixels"].values()), sum(totals["rejected_pixels"].values())
     dropped = ", ".join(f"{reason} {count(number)}" for reason, number in totals["dropped"].items())
     of_classes = {name: share(totals["rejected_pixels"][name] / of) for name, of in totals["pixels"].items() if of}
