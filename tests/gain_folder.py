@@ -77,6 +77,7 @@ def describe_filter(classes: Sequence[str]) -> dict:
     totals = {"samples": 1000, "kept": 810, "dropped": {"rejected": 190}}
     pixels, rejected = ({name: number for name in classes} for number in (1000, 43))
     return {
+        "classes": list(classes),
         "settings": settings,
         "origin": {"checkpoint": "/home/someone/c.pth"},
         "totals": {**totals, "pixels": pixels, "rejected_pixels": rejected},

@@ -217,3 +217,15 @@ def test_options_that_make_no_sense(options, message, data, tmp_path):
     arguments = tool["parse_args"]([str(REAL), "--data-root", str(data[0]), "--out", str(tmp_path), *options])
     with pytest.raises(ValueError, match=re.escape(message)):
         tool["build"](arguments)
+
+
+def test_trainings_side_by_side_share_the_cores_unless_told_otherwise(monkeypatch):
+    places = runpy.run_path(str(ROOT / "tools" / "gain.py"))["places"]
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("os.cpu_count", lambda: 5)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert places(2) == [{"OMP_NUM_THREADS": "2"}] * 2 and places(8) == [{"OMP_NUM_THREADS": "1"}] * 8
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert places(2) == [{"OMP_NUM_THREADS": "1"}] * 2
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert [place["CUDA_VISIBLE_DEVICES"] for place in places(3)] == ["0", "1", "0"]

@@ -120,7 +120,8 @@ def places(jobs: int | None) -> list[dict[str, str]]:
     jobs = jobs or gpus or 1
     if gpus:
         return [{"CUDA_VISIBLE_DEVICES": f"{index % gpus}"} for index in range(jobs)]
-    return [{"OMP_NUM_THREADS": f"{max(1, (os.cpu_count() or 1) // jobs)}"} for _ in range(jobs)]
+    share = f"{max(1, (os.cpu_count() or 1) // jobs)}"
+    return [{"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", share)} for _ in range(jobs)]
 
 
 def main() -> None:
