@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from run_tool import run_tool
+from run_tool import TOOLS, run_tool
 from test_mmseg_scorer import nearest_colour
 from tiny_gan import tiny_config
+from torch.distributed.run import get_args_parser
 
 from augment.filter.run import kept_keys, read_decisions
 from augment.plan import Plan
@@ -44,7 +45,7 @@ def tool(shards, tmp_path, monkeypatch, capsys) -> Callable[..., tuple[int, str,
 
 
 def test_by_the_discriminator_it_says_what_it_did_and_goes_on(tool, gan, shards, tmp_path):
-    by = ("--scorer", "discriminator", "--run", gan)
+    by = ("--scorer", "discriminator", "--gan", gan)
     code, printed, _ = tool(*by)
     assert code == 0 and "of 20 samples" in printed and "mean loss" in printed
     out = tmp_path / "out"
@@ -66,7 +67,7 @@ def test_by_the_discriminator_it_says_what_it_did_and_goes_on(tool, gan, shards,
 
 
 def test_jobs_of_an_array_filter_together(tool, gan, tmp_path):
-    by = ("--scorer", "discriminator", "--run", gan, "--features", "none")
+    by = ("--scorer", "discriminator", "--gan", gan, "--features", "none")
     code, printed, _ = tool(*by, "--part", "0/2")
     assert code == 0 and "part 0 of 2" in printed and not (tmp_path / "out" / "filter.json").exists()
     code, printed, _ = tool(*by, "--part", "1/2")
@@ -95,16 +96,16 @@ def test_by_a_segmenter_in_its_work_dir(tool, tiny_root, tmp_path):
             ["--scorer", "segmenter", "--checkpoint", "GAN", "--data-root", "x"],
             "--config is needed: .* holds 0 configs, of a training in it there is one",
         ),
-        (["--scorer", "discriminator"], "--scorer discriminator needs --run"),
+        (["--scorer", "discriminator"], "--scorer discriminator needs --gan"),
         (
-            ["--scorer", "discriminator", "--run", "GAN", "--config", "x.py"],
+            ["--scorer", "discriminator", "--gan", "GAN", "--config", "x.py"],
             "--config means nothing with --scorer disc",
         ),
-        (["--scorer", "discriminator", "--run", "GAN", "--batch-size", "0"], "--batch-size is at least 1, not 0"),
-        (["--scorer", "discriminator", "--run", "nowhere"], "is not the run folder of a GAN"),
-        (["--scorer", "discriminator", "--run", "GAN", "--tolerance", "1", "--quantile", "0.9"], "give one of them"),
+        (["--scorer", "discriminator", "--gan", "GAN", "--batch-size", "0"], "--batch-size is at least 1, not 0"),
+        (["--scorer", "discriminator", "--gan", "nowhere"], "is not the run folder of a GAN"),
+        (["--scorer", "discriminator", "--gan", "GAN", "--tolerance", "1", "--quantile", "0.9"], "give one of them"),
         (
-            ["--scorer", "discriminator", "--run", "GAN", "--features", "none", "--min-novelty", "1"],
+            ["--scorer", "discriminator", "--gan", "GAN", "--features", "none", "--min-novelty", "1"],
             "--min-novelty and --min-diversity need --features",
         ),
     ],
@@ -118,9 +119,18 @@ def test_options_that_make_no_sense_are_refused_before_anything_is_read(tool, ga
 def test_other_classes_and_other_sizes_are_refused(tool, tiny_root, tmp_path):
     small = tmp_path / "small"
     train(tiny_config(tiny_root, small, "run.total_kimg=0.002", "loss.diversity.tau=1", "data.width=32"))
-    code, _, said = tool("--scorer", "discriminator", "--run", small)
+    code, _, said = tool("--scorer", "discriminator", "--gan", small)
     assert code == 2 and "is of images of 32x32, those to be filtered are 32x64" in said
     config, checkpoint = nearest_colour(tmp_path, ("sky", "road"))
     options = ("--scorer", "segmenter", "--config", config, "--checkpoint", checkpoint, "--data-root", tiny_root)
     code, _, said = tool(*options)
     assert code == 2 and "has no class 'car'" in said
+
+
+@pytest.mark.parametrize("tools", [["filter"], ["synthesize", "synthesize_options"], ["train_segmenter"]])
+def test_no_option_is_taken_for_one_of_torchruns(tools):
+    """torchrun looks through the whole command line, and takes beginnings of its own options for them."""
+    own = {option for tool in tools for option in re.findall(r'"(--[a-z-]+)"', (TOOLS / f"{tool}.py").read_text())}
+    assert len(own) > 10
+    taken = [name for name in get_args_parser()._option_string_actions if name.startswith("--")]
+    assert [option for option in sorted(own) if any(name.startswith(option) for name in taken)] == []

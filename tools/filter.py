@@ -36,7 +36,7 @@ example: by a segmenter that was trained on the real images (FreeMask's filter),
 
   python tools/filter.py --shards runs/shards --scorer segmenter --data-root data/mine \\
       --checkpoint runs/segmenters/segformer_b2_generic_real --out runs/filtered
-  python tools/filter.py --shards runs/shards --scorer discriminator --run runs/gan-generic --out runs/filtered
+  python tools/filter.py --shards runs/shards --scorer discriminator --gan runs/gan-generic --out runs/filtered
 
   python tools/train_segmenter.py CONFIG --shards runs/shards --decisions runs/filtered …
 
@@ -60,10 +60,10 @@ def parse_arguments() -> argparse.Namespace:
     add("--config", help="of the segmenter: a file, or mmseg::PATH (default: what lies in the work dir)")
     add("--checkpoint", type=Path, help="its weights, or its work dir: the best ones there")
     add("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="other settings of that config")
-    add("--run", type=Path, metavar="RUN", help="run folder of the GAN whose discriminator looks")
+    add("--gan", type=Path, metavar="RUN", help="run folder of the GAN whose discriminator looks")
 
     add = parser.add_argument_group("real images, on which the limits are measured").add_argument
-    add("--data-root", metavar="DIR", help="root of the data set (default with --run: what it was trained on)")
+    add("--data-root", metavar="DIR", help="root of the data set (default with --gan: what it was trained on)")
     add("--layout", choices=LAYOUTS, help="how its folders and files are named (default: the run's, or generic)")
     spaces_help = "how its ids are read (default: the run's, or those of DIR/meta.json)"
     add("--label-space", choices=label_space_names(), help=spaces_help)
@@ -75,11 +75,11 @@ def parse_arguments() -> argparse.Namespace:
         f"limit = this, times the mean loss of the class (default with a segmenter: {TOLERANCE}, FreeMask's)"
     )
     add("--tolerance", type=float, metavar="X", help=tolerance_help)
-    quantile_help = f"limit = what this share of the real pixels of the class keeps (default with --run: {QUANTILE})"
+    quantile_help = f"limit = what this share of the real pixels of the class keeps (default with --gan: {QUANTILE})"
     add("--quantile", type=float, metavar="Q", help=quantile_help)
 
     window_help = "average the losses over a square so wide, of an odd number of pixels, within the class (default: 1, "
-    window_help += f"that is none, with a segmenter, as FreeMask; {WINDOW['discriminator']} with --run)"
+    window_help += f"that is none, with a segmenter, as FreeMask; {WINDOW['discriminator']} with --gan)"
     add("--window", type=int, metavar="W", help=window_help)
 
     add = parser.add_argument_group("a sample is dropped (default: none is but for unreadable ones)").add_argument
@@ -103,8 +103,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def check_options(arguments: argparse.Namespace) -> tuple[PixelRule, SampleRules]:
     """What can be said of the options alone; a ValueError names them."""
-    needed = {"segmenter": ("checkpoint", "data_root"), "discriminator": ("run",)}
-    foreign = {"segmenter": ("run", "drop_fakest"), "discriminator": ("config", "checkpoint", "cfg_options")}
+    needed = {"segmenter": ("checkpoint", "data_root"), "discriminator": ("gan",)}
+    foreign = {"segmenter": ("gan", "drop_fakest"), "discriminator": ("config", "checkpoint", "cfg_options")}
     for name in needed[arguments.scorer]:
         if not getattr(arguments, name):
             raise ValueError(f"--scorer {arguments.scorer} needs {flag(name)}")
@@ -169,7 +169,7 @@ def open_scorer(
 ) -> Scorer:
     """What looks, for classes and images of the shards."""
     if arguments.scorer == "discriminator":
-        return DiscriminatorScorer(arguments.run, space, size, device)
+        return DiscriminatorScorer(arguments.gan, space, size, device)
     from augment.mmseg.config import parse_options
     from augment.mmseg.segmenter_filter import SegmenterScorer, find_config
 
@@ -180,7 +180,7 @@ def open_scorer(
 def find_reals(arguments: argparse.Namespace) -> Place:
     """Where the real images are."""
     return find_place(
-        [arguments.run] if arguments.run else [],
+        [arguments.gan] if arguments.gan else [],
         root=arguments.data_root,
         layout=arguments.layout,
         label_space=arguments.label_space,

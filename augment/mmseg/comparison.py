@@ -157,7 +157,7 @@ class Comparison:
                 product=folder / "shards" / MANIFEST,
             )
         if self.filters:
-            teacher, inputs = ("--run", short(run_of(part.generator).absolute())), ()
+            teacher, inputs = ("--gan", short(run_of(part.generator).absolute())), ()
             if self.scorer == "segmenter":
                 work_dir = folder / FOLDERS[ITERATIONS] / f"{REAL}-seed{self.seeds[0]}"
                 config = folder / "configs" / f"{REAL}.py"
