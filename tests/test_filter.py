@@ -273,6 +273,13 @@ def test_distances_are_those_of_the_features(shards, tmp_path):
     assert all(row["novelty"] > 0 and row["nearest_real"].startswith("real_") for row in rows)
 
 
+def test_shards_are_not_written_into(shards, tmp_path):
+    before = contents(shards)
+    with pytest.raises(ValueError, match="--out .* holds shards, which stay as they are"):
+        run(shards, shards, ByColour())
+    assert contents(shards) == before
+
+
 def test_unfinished_shards_and_unfinished_filters_are_refused(shards, tmp_path):
     copy = tmp_path / "shards"
     shutil.copytree(shards, copy)

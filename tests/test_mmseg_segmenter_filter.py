@@ -77,6 +77,15 @@ def test_it_is_opened_again_from_what_a_filter_says_of_it(tmp_path):
     assert again.describe() == scorer.describe() and again.origin() == scorer.origin()
 
 
+def test_a_filter_at_another_size_is_another_one(tmp_path):
+    described = []
+    for width in (64, 96):
+        resize = f'dict(type="Resize", scale=({width}, 32), keep_ratio=False),'
+        config, checkpoint = nearest_colour(tmp_path, resize=resize)
+        described.append(SegmenterScorer(str(config), checkpoint, SPACE, torch.device("cpu")).describe())
+    assert described[0]["sha256"] == described[1]["sha256"] and described[0] != described[1]
+
+
 def test_mask_classification_is_told_from_a_softmax():
     """By the classes of mmseg: what else is no BaseDecodeHead has no logits either."""
     from mmseg.models.decode_heads.decode_head import BaseDecodeHead

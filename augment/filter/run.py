@@ -93,16 +93,19 @@ def run_filter(
         The content of `filter.json`; None while shards of other parts are missing.
 
     Raises:
-        ValueError: `out` holds a filter of other settings, or the rules ask for what is not measured.
+        ValueError: `out` holds shards or a filter of other settings, or the rules ask for what is not measured.
     """
     space, size, _ = open_shards(shards)
+    if (out / MANIFEST).exists():
+        raise ValueError(f"--out {out} holds shards, which stay as they are; decisions go to another folder")
     out.mkdir(parents=True, exist_ok=True)
     sweep(out)
     work = {"embedder": embedder, "device": device, "batch_size": batch_size}
-    if load_calibration(out, settings) is None:
+    calibration = load_calibration(out, settings)
+    if calibration is None:
         found = calibrate(scorer, reals(), space, rule, **work, total=real_images, progress=progress)
         save_calibration(out, found, settings)
-    calibration = load_calibration(out, settings)
+        calibration = load_calibration(out, settings)  # another process' if it was first
 
     everything, done = committed_shards(shards), set(committed_shards(out))
     mine = everything[part.index :: part.count]
@@ -158,14 +161,16 @@ def finish(
     return summary
 
 
-def read_decisions(out: Path) -> list[dict]:
-    """The rows of `decisions.jsonl` of a finished filter.
-
-    Raises:
-        ValueError: it is not finished.
-    """
+def read_summary(out: Path) -> dict:
+    """`filter.json`; a ValueError if the filter is not finished."""
     if not (out / SUMMARY).is_file():
         raise ValueError(f"{out} holds no finished filter: {SUMMARY} is missing; the command that makes it goes on")
+    return read_json(out / SUMMARY)
+
+
+def read_decisions(out: Path) -> list[dict]:
+    """The rows of `decisions.jsonl`; a ValueError if the filter is not finished."""
+    read_summary(out)
     with open(out / DECISIONS, encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
@@ -177,7 +182,7 @@ def kept_keys(out: Path, shards: Path) -> set[str]:
         ValueError: it is not finished, is of other shards, or keeps none.
     """
     kept = {row["key"] for row in read_decisions(out) if row["keep"]}
-    filtered = read_json(out / SUMMARY)["settings"]["shards"]["manifest_sha256"]
+    filtered = read_summary(out)["settings"]["shards"]["manifest_sha256"]
     if filtered != manifest_sha256(read_manifest(shards)):
         raise ValueError(f"the filter in {out} is of other shards than those in {shards}")
     if not kept:
@@ -191,9 +196,7 @@ def read_limits(out: Path, space: LabelSpace) -> tuple[dict, Float64[np.ndarray,
     Raises:
         ValueError: it is not finished, or of other classes.
     """
-    if not (out / SUMMARY).is_file():
-        raise ValueError(f"{out} holds no finished filter: {SUMMARY} is missing; the command that makes it goes on")
-    summary = read_json(out / SUMMARY)
+    summary = read_summary(out)
     if summary["classes"] != list(space.classes):
         raise ValueError(f"the filter in {out} is of the classes {summary['classes']}, not {list(space.classes)}")
     limits = [summary["limits"][name] for name in space.classes]

@@ -28,11 +28,11 @@ from augment.report.sheet import decoded
 from augment.shards import OK, image_extension, member_places, read_member, read_rows, shard_file
 from augment.sources import check_lasting
 from augment.storage import Folder, new_file, write_text
+from augment.stream import LABEL
 from dpsims.labels import UNREADABLE as UNREADABLE_FILES
 from dpsims.labels import LabelSpace, encode_label_png, read_label_map
 from dpsims.sample import file_sha256
 
-LABELS = "seg.png"
 UNREADABLE = "unreadable"
 
 
@@ -109,7 +109,7 @@ class Filter:
                         if seen.kept is not None:
                             before, after = self.count(seen.label_map), self.count(seen.kept)
                             pixels, rejected = pixels + before, rejected + before - after
-                            writer.write({"__key__": seen.sample.key, LABELS: encode_label_png(seen.kept)})
+                            writer.write({"__key__": seen.sample.key, LABEL: encode_label_png(seen.kept)})
                     yield len(batch)
             size, sha256, places = tar.stat().st_size, {"tar": file_sha256(tar)}, member_places(tar)
         with new_file(shard_file(out, shard, "jsonl")) as jsonl:
@@ -141,12 +141,12 @@ class Filter:
         """A sample with its label map, and its image; or with what is wrong, and no image."""
         name, sample = image_extension(row["members"]), Measured(row["key"], row["source_key"])
         try:
-            content = {extension: read_member(shards, row, extension) for extension in (name, LABELS)}
+            content = {extension: read_member(shards, row, extension) for extension in (name, LABEL)}
             changed = [part for part, data in content.items() if zlib.crc32(data) != row["crc32"][part]]
             if changed:
                 raise ValueError(f"{', '.join(changed)}: the checksum is not that of the row")
             image = decoded(content[name])
-            label_map = read_label_map(content[LABELS], self.space, source=row["key"])
+            label_map = read_label_map(content[LABEL], self.space, source=row["key"])
             if not image.shape[:2] == label_map.shape == self.size:
                 raise ValueError(f"image {image.shape[:2]} and label map {label_map.shape} are not of {self.size}")
         except UNREADABLE_FILES as error:

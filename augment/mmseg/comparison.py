@@ -1,6 +1,7 @@
 """Arms against each other, on all labels and on few: which data, which configs, which commands, in which folders.
 
 OUT/settings.json                   what was asked for
+OUT/filtered/settings.json          by what synthetic samples are filtered, where arms are
 OUT/data/25                         the data set with a quarter of the labels (links)
 OUT/25/shards                       the synthetic samples of its label maps
 OUT/25/filtered                     what a filter decided on them

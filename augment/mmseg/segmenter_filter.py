@@ -1,5 +1,6 @@
 """A trained segmenter as a filter's scorer: the cross-entropy of each pixel's class (FreeMask, Yang et al. 2023)."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
 from augment.filter.scorer import DiscriminatorScorer, Images, LabelMaps, Scorer
+from augment.mmseg.config import datasets_of, load_config
 from augment.mmseg.scorer import load_segmenter, prepare
 from dpsims.labels import IGNORE_INDEX, LabelSpace
 from dpsims.sample import file_sha256
@@ -48,7 +50,11 @@ class SegmenterScorer:
 
     def describe(self) -> dict:
         model = type(decode_head(self.segmenter.model)).__name__
-        return {"scorer": "segmenter", "sha256": file_sha256(self.checkpoint), "head": model}
+        cfg = load_config(self.config, options=self.options)
+        sees = [cfg.model, next(datasets_of(cfg, "test_dataloader"), {}).get("pipeline"), cfg.get("test_pipeline")]
+        config_sha256 = hashlib.sha256(repr(sees).encode()).hexdigest()
+        weights = file_sha256(self.checkpoint)
+        return {"scorer": "segmenter", "sha256": weights, "config_sha256": config_sha256, "head": model}
 
     def origin(self) -> dict:
         config = str(Path(self.config).absolute()) if Path(self.config).is_file() else self.config

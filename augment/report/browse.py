@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from tqdm import tqdm
 
+from augment.filter.run import DECISIONS
 from augment.report.page import data_uri, photo_uri, render
 from augment.shards import (
     MANIFEST,
@@ -27,7 +28,6 @@ from augment.storage import Folder, write_text
 from dpsims.labels import IGNORE_INDEX, UNREADABLE, LabelSpace, read_label_map
 from dpsims.spread import spread
 
-DECISIONS = "decisions.jsonl"
 AS_THEY_ARE = ("jpg", "webp")  # formats whose files go into the page if they are small enough; PNG would fill it
 
 

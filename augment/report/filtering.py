@@ -6,11 +6,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from augment.filter.run import read_decisions
-from augment.filter.shard import LABELS
 from augment.report.sheet import read_image
 from augment.report.wording import NOTHING, count, number, share
 from augment.shards import OK, committed_shards, read_member, read_rows
 from augment.storage import Folder
+from augment.stream import LABEL
 from dpsims.labels import LabelSpace, read_label_map
 from dpsims.spread import spread
 
@@ -69,8 +69,8 @@ def filter_sheet(shards: Folder, out: Path, space: LabelSpace) -> list[list[UInt
 
 
 def draw(shards: Folder, row: dict, out: Path, filtered: dict, space: LabelSpace) -> list[UInt8[np.ndarray, "h w 3"]]:
-    before = read_label_map(read_member(shards, row, LABELS), space, source=row["key"])
-    after = read_label_map(read_member(out, filtered, LABELS), space, source=row["key"])
+    before = read_label_map(read_member(shards, row, LABEL), space, source=row["key"])
+    after = read_label_map(read_member(out, filtered, LABEL), space, source=row["key"])
     coloured = space.colorize(after)
     coloured[before != after] = REJECTED
     return [read_image(shards, row), space.colorize(before), coloured]

@@ -10,6 +10,7 @@ from math import isfinite
 from pathlib import Path
 from statistics import fmean, stdev
 
+from augment.filter.run import SUMMARY
 from augment.report.gain_doubts import find_doubts, find_limits
 from augment.report.gain_page import render_gain
 from augment.report.gain_trained import FILTERED, REAL, arms_of, planned, read_settings, read_trained, real_arm
@@ -193,8 +194,8 @@ def describe_made(folder: Path) -> dict:
         manifest = read_manifest(folder / "shards")
         if manifest["totals"] is not None:
             shards = describe_shards(manifest)
-    if (folder / FILTERED / "filter.json").is_file():
-        filtered = read_json(folder / FILTERED / "filter.json")
+    if (folder / FILTERED / SUMMARY).is_file():
+        filtered = read_json(folder / FILTERED / SUMMARY)
         del filtered["origin"], filtered["settings"]["real"]["root"]  # paths of the machine
     return {"shards": shards, "filter": filtered}
 
