@@ -212,7 +212,8 @@ def test_the_whole_comparison(data, tmp_path):
         (["--arms", "mixd"], "not 'mixd'"),
     ],
 )
-def test_options_that_make_no_sense(options, message, data, tmp_path):
+def test_options_that_make_no_sense(options, message, data, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
     tool = runpy.run_path(str(ROOT / "tools" / "gain.py"))
     arguments = tool["parse_args"]([str(REAL), "--data-root", str(data[0]), "--out", str(tmp_path), *options])
     with pytest.raises(ValueError, match=re.escape(message)):
@@ -220,6 +221,7 @@ def test_options_that_make_no_sense(options, message, data, tmp_path):
 
 
 def test_trainings_side_by_side_share_the_cores_unless_told_otherwise(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
     places = runpy.run_path(str(ROOT / "tools" / "gain.py"))["places"]
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setattr("os.cpu_count", lambda: 5)

@@ -1,9 +1,7 @@
 """Samples made again: the same bits from the same generator, and a fault where it was another one or another seed."""
 
 import json
-import runpy
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from faulty_shards import edit_manifest, edit_rows, rewrite, swap, write_sound_shards
+from run_tool import run_tool
 from test_synthesize import SETTINGS, FakeGenerator, make, perturbation_of, plan_of, snapshot_of
 from test_synthesize_tool import TINY
 
@@ -23,8 +22,6 @@ from augment.verify.walk import verify
 from dpsims.generator import Generator
 from dpsims.labels import LabelSpace, default_palette, encode_label_png
 from dpsims.sample import load_generator, save_generator
-
-SCRIPT = Path(__file__).parents[1] / "tools" / "verify_shards.py"
 
 
 class OtherGenerator(FakeGenerator):
@@ -184,10 +181,7 @@ def tool(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
     """Runs the tool; gives its exit code and what it printed, (stdout, stderr)."""
 
     def run(*options: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [str(part) for part in (SCRIPT, *options)])
-        with pytest.raises(SystemExit) as stop:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        return stop.value.code or 0, *capsys.readouterr()
+        return run_tool(monkeypatch, capsys, "verify_shards", *options)
 
     return run
 

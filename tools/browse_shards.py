@@ -1,8 +1,9 @@
 """Write a page to look through shards with: images with their label maps, filtered by class, source, change, score."""
 
 import argparse
-import sys
 from pathlib import Path
+
+from endings import plain_ending
 
 from augment.storage import open_folder
 
@@ -55,14 +56,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     arguments = parse_arguments()
-    try:
+    with plain_ending("stopped"):
         run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

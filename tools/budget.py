@@ -3,12 +3,12 @@
 import argparse
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from endings import plain_ending
 from jaxtyping import Float, Int
 from PIL import Image
 from synthesize_options import add_label_map_options
@@ -204,14 +204,8 @@ def draw(decision: Decision, reader: Reader) -> Image.Image:
 
 def main() -> None:
     arguments = parse_arguments()
-    try:
+    with plain_ending("stopped"):
         run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

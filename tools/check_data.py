@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from endings import plain_ending
 from gan_options import read_options
 from PIL import Image
 from torch import Tensor
@@ -184,15 +185,8 @@ def save(picture: Image.Image, file: Path) -> None:
 
 def main() -> None:
     arguments = parse_arguments()
-    try:
-        passed = run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        sys.exit(130)
-    sys.exit(0 if passed else 1)
+    with plain_ending("stopped"):
+        sys.exit(0 if run(arguments) else 1)
 
 
 if __name__ == "__main__":

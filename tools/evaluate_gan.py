@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from endings import plain_ending
 from evaluate_options import PACKAGED, SEGMENTER_SEEDS, SYNTHETIC_SAMPLES, check_options, parse_arguments
 from torch import nn
 
@@ -277,17 +278,10 @@ def open_painter(entry: Run, indices: list[int], compute: Compute) -> "Painter":
 
 def main() -> None:
     arguments = parse_arguments(__doc__)
-    try:
+    faults = (ValueError, OSError, FloatingPointError)
+    stopped = "stopped; features of real photos are kept, and so are shards and segmenters"
+    with plain_ending(stopped, faults=faults, batch_size=arguments.batch_size):
         run(arguments)
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except torch.OutOfMemoryError:
-        print(f"error: the GPU's memory is full; --batch-size is {arguments.batch_size}, try less", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nstopped; features of real photos are kept, and so are shards and segmenters", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

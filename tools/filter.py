@@ -5,12 +5,12 @@ The shards stay as they are; what is decided lies beside them, and training lays
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import torch
+from endings import plain_ending
 
 from augment.engines import stop_by_terminate
 from augment.filter.rules import PixelRule, SampleRules
@@ -230,17 +230,8 @@ def flag(name: str) -> str:
 def main() -> None:
     arguments = parse_arguments()
     stop_by_terminate()
-    try:
+    with plain_ending("stopped; finished shards stay, and the same command goes on", batch_size=arguments.batch_size):
         run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except torch.OutOfMemoryError:
-        print(f"error: the GPU's memory is full; --batch-size is {arguments.batch_size}, try less", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nstopped; finished shards stay, and the same command goes on", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ A generator for a fraction of the labels is to have seen no others. This makes s
 import argparse
 import os
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from endings import plain_ending
 
 from augment.engines import stop_by_terminate
 from augment.report.gain import write_gain_report
@@ -127,7 +127,7 @@ def places(jobs: int | None) -> list[dict[str, str]]:
 def main() -> None:
     arguments = parse_args()
     stop_by_terminate()
-    try:
+    with plain_ending("stopped; the same command goes on"):  # a ChildProcessError is an OSError
         if not arguments.report_only:
             comparison = build(arguments)
             stages = comparison.prepare()
@@ -135,12 +135,6 @@ def main() -> None:
             timings = Timings(comparison.out / "timings.json")
             run_side_by_side(stages, timings, places(arguments.jobs), comparison.out / "logs")
         page, sentence = write_gain_report(arguments.out, partial=arguments.report_only)
-    except (ValueError, OSError) as error:  # ChildProcessError is one
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on", file=sys.stderr)
-        sys.exit(130)
     print(f"{sentence}\nopen it in a browser: {page}")
 
 

@@ -7,8 +7,9 @@ The choice is random, and the same for the same seed; 5 % are among the 25 %. Ot
 """
 
 import argparse
-import sys
 from pathlib import Path
+
+from endings import plain_ending
 
 from augment.subset import link_subset
 from dpsims.layouts import LAYOUTS
@@ -24,7 +25,7 @@ def main() -> None:
     add("--split", default="train", help="the split of which a part is taken (default: %(default)s)")
     add("--layout", default="generic", choices=sorted(LAYOUTS), help="of the data set (default: %(default)s)")
     arguments = parser.parse_args()
-    try:
+    with plain_ending():
         chosen = link_subset(
             arguments.data_root,
             arguments.out,
@@ -33,9 +34,6 @@ def main() -> None:
             split=arguments.split,
             layout=arguments.layout,
         )
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     print(f"{len(chosen)} images of the {arguments.split} split in {arguments.out}, and the other splits whole")
 
 

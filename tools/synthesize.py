@@ -4,11 +4,11 @@ import argparse
 import dataclasses
 import os
 import shutil
-import sys
 import time
 from pathlib import Path
 
 import torch
+from endings import plain_ending
 from synthesize_options import check_options, parse_arguments
 
 from augment.engines import Work, make_in_processes, stop_by_terminate, worker_devices
@@ -279,17 +279,8 @@ def made_so_far(folder: Folder) -> int:
 def main() -> None:
     arguments = parse_arguments(__doc__)
     stop_by_terminate()
-    try:
+    with plain_ending("stopped; finished shards stay, and the same command goes on", batch_size=arguments.batch_size):
         run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except torch.OutOfMemoryError:
-        print(f"error: the GPU's memory is full; --batch-size is {arguments.batch_size}, try less", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nstopped; finished shards stay, and the same command goes on", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from endings import plain_ending
+
 from augment.storage import open_folder, write_text
 from augment.verify.finding import KINDS, NOTES, Finding
 from augment.verify.resynthesize import Resynthesis, check_generator, resynthesize
@@ -142,15 +144,8 @@ def first_of_each(findings: list[Finding]) -> list[Finding]:
 
 def main() -> None:
     arguments = parse_arguments()
-    try:
-        sound = run(arguments)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        sys.exit(130)
-    sys.exit(0 if sound else 1)
+    with plain_ending("stopped"):
+        sys.exit(0 if run(arguments) else 1)
 
 
 if __name__ == "__main__":
