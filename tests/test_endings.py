@@ -22,6 +22,7 @@ from endings import plain_ending
             2,
             "error: the GPU's memory is full; --batch-size is 8, try less\n",
         ),
+        ({}, KeyboardInterrupt(), 130, "\nstopped\n"),
         ({"stopped": "stopped; shards stay"}, KeyboardInterrupt(), 130, "\nstopped; shards stay\n"),
     ],
 )
@@ -38,7 +39,6 @@ def test_what_is_told_in_a_line_and_with_which_status(options, why, status, text
         RuntimeError("one that is no lack of memory"),
         FloatingPointError("in a tool that does not expect it"),
         torch.OutOfMemoryError("in a tool without --batch-size"),
-        KeyboardInterrupt("of a tool that has nothing to say of it"),
     ],
     ids=lambda why: type(why).__name__,
 )
@@ -50,8 +50,8 @@ def test_anything_else_keeps_its_traceback(why, capsys):
 
 @pytest.mark.parametrize("status", [0, 1])
 def test_a_tool_says_by_itself_how_it_ends_well(status, capsys):
-    with pytest.raises(SystemExit) as end, plain_ending("stopped", batch_size=8):
+    with pytest.raises(SystemExit) as end, plain_ending(batch_size=8):
         sys.exit(status)
     assert end.value.code == status and capsys.readouterr() == ("", "")
-    with plain_ending("stopped", batch_size=8):
+    with plain_ending(batch_size=8):
         pass

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     arguments = parse_arguments()
-    with plain_ending("stopped"):
+    with plain_ending():
         run(arguments)
 
 

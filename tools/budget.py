@@ -204,7 +204,7 @@ def draw(decision: Decision, reader: Reader) -> Image.Image:
 
 def main() -> None:
     arguments = parse_arguments()
-    with plain_ending("stopped"):
+    with plain_ending():
         run(arguments)
 
 

@@ -185,7 +185,7 @@ def save(picture: Image.Image, file: Path) -> None:
 
 def main() -> None:
     arguments = parse_arguments()
-    with plain_ending("stopped"):
+    with plain_ending():
         sys.exit(0 if run(arguments) else 1)
 
 

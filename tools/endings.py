@@ -9,7 +9,7 @@ import torch
 
 @contextmanager
 def plain_ending(
-    stopped: str | None = None,
+    stopped: str = "stopped",
     *,
     faults: tuple[type[Exception], ...] = (ValueError, OSError),
     batch_size: int | None = None,
@@ -17,7 +17,7 @@ def plain_ending(
     """End the tool with status 2 after a fault, with 130 after Ctrl-C; other exceptions keep their traceback.
 
     Args:
-        stopped: what is said after Ctrl-C, such as what stays; None leaves it to Python.
+        stopped: what is said after Ctrl-C, such as what stays.
         faults: exceptions whose message is for the person who called the tool.
         batch_size: what --batch-size is, for tools that have it: where a GPU's memory is full, less may fit.
     """
@@ -32,7 +32,5 @@ def plain_ending(
         print(f"error: the GPU's memory is full; --batch-size is {batch_size}, try less", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        if stopped is None:
-            raise
         print(f"\n{stopped}", file=sys.stderr)
         sys.exit(130)

@@ -144,7 +144,7 @@ def first_of_each(findings: list[Finding]) -> list[Finding]:
 
 def main() -> None:
     arguments = parse_arguments()
-    with plain_ending("stopped"):
+    with plain_ending():
         sys.exit(0 if run(arguments) else 1)
 
 
