@@ -12,7 +12,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 .PHONY: help setup demo test test-slow test-upstream lint format clean
 
 help:
-	@echo "make demo       the whole job on built-in data: GAN, shards, segmenters, report (about 10 minutes on 2 cores)"
+	@echo "make demo       the whole job on built-in data: GAN, shards, segmenters, report (about 8 minutes on 2 cores)"
 	@echo "make test       the test suite (about 15 minutes)   make test-slow  the tests of minutes, too"
 	@echo "make test-upstream  the tests of segmenters under OpenMMLab's own releases (about 10 minutes)"
 	@echo "make lint       ruff check and format     make format     let ruff format the code"

@@ -93,6 +93,11 @@ def test_shards_of_any_batch_size_are_the_same(tool, tmp_path, monkeypatch):
     assert np.abs(one[::2] - one[1::2]).mean(axis=(1, 2, 3)).min() > 1  # two seeds, two images
 
 
+def test_help_shows_options_as_they_are_typed(tool):
+    code, printed, _ = tool("--help")
+    assert code == 0 and "--target CLASS=N|CLASS=P%\n" in printed
+
+
 def test_max_maps_takes_the_first_by_name(tool, tmp_path):
     code, printed, _ = tool("--max-maps", "1", "--samples", "3", "--format", "webp", "--quality", "60")
     assert code == 0 and "made: 3 images" in printed

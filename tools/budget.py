@@ -28,10 +28,10 @@ from dpsims.sheets import Tile, draw_sheet
 MOST = 20  # FreeMask's
 
 EXAMPLE = """
-examples: FreeMask's re-sampling, 1 to 20 images of each label map by the rank of its hardness (tools/filter.py measures
-that of the classes on the training images)
+examples: FreeMask's re-sampling, 1 to 20 images of each label map by the rank of its hardness (tools/filter.py --scorer
+segmenter measures that of the classes on the training images)
 
-  python tools/budget.py --labels data/mine/train --hardness runs/filter/filter.json --most 20 --out runs/budget.json
+  python tools/budget.py --labels data/mine/train --hardness runs/filtered/filter.json --most 20 --out runs/budget.json
 
 5,000 images, more of them from label maps with classes of which a segmenter misses much on the val split
 
@@ -40,8 +40,8 @@ that of the classes on the training images)
 
 the training label maps of a generator's run, read as it reads them; then the images
 
-  python tools/budget.py --generator runs/mine --hardness runs/filter/filter.json --out runs/budget.json
-  python tools/synthesize.py --generator runs/mine --budget runs/budget.json --out runs/shards
+  python tools/budget.py --generator runs/gan-generic --hardness runs/filtered/filter.json --out runs/budget.json
+  python tools/synthesize.py --generator runs/gan-generic --budget runs/budget.json --out runs/shards-hard
 
 This writes OUT.json, with the rule and all that went into it beside the numbers, and OUT.png: the label maps that are
 easiest, in the middle, and hardest.

@@ -16,7 +16,7 @@ SEGMENTER_SEEDS, SYNTHETIC_SAMPLES = 3, 8
 EXAMPLE = """
 example: two runs of train_gan.py on CamVid's validation label maps, with the features that FID is named after
 
-  python tools/evaluate_gan.py --generator runs/camvid runs/camvid-2 --features inception --out runs/eval
+  python tools/evaluate_gan.py --generator runs/gan-camvid runs/gan-camvid-2 --features inception --out runs/eval
 
 with a segmenter that looks for the label maps in the images, and with segmenters trained on nothing but the images
 

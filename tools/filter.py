@@ -82,7 +82,8 @@ def parse_arguments() -> argparse.Namespace:
     window_help += f"that is none, with a segmenter, as FreeMask; {WINDOW['discriminator']} with --gan)"
     add("--window", type=int, metavar="W", help=window_help)
 
-    add = parser.add_argument_group("a sample is dropped (default: none is but for unreadable ones)").add_argument
+    title = "a sample is dropped (default: only unreadable ones, and those without a labelled pixel left)"
+    add = parser.add_argument_group(title).add_argument
     add("--max-rejected", type=float, metavar="P", help="if more than this share of its pixels is rejected")
     add("--drop-fakest", type=float, metavar="P", help="if it is of the share that looks the most fake (discriminator)")
     unit = "distances are in units of that from a real image to its nearest real neighbour, in the median"

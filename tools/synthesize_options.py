@@ -13,17 +13,18 @@ from dpsims.labels import label_space_names
 from dpsims.layouts import LAYOUTS
 
 EXAMPLE = """
-examples: eight images for each training label map of CamVid, by the generator that train_gan.py left in runs/camvid
+examples: eight images for each training label map of CamVid, by the generator that train_gan.py left in runs/gan-camvid
 
-  python tools/synthesize.py --generator runs/camvid --labels data/camvid/train --samples 8 --out shards/camvid
+  python tools/synthesize.py --generator runs/gan-camvid --labels data/camvid/train --samples 8 --out runs/shards
 
 perturbed versions of what the generator was trained on: 20,000 images, a tenth of them with bicyclists
 
-  python tools/synthesize.py --generator runs/camvid --perturb camvid --budget 20000 --target bicyclist=10% --out …
+  python tools/synthesize.py --generator runs/gan-camvid --perturb camvid --budget 20000 \\
+      --target bicyclist=10% --out …
 
 the annotations of an official data set; their ids are read as they were in the training
 
-  python tools/synthesize.py --generator runs/ade20k --labels ADEChallengeData2016 --split training --out …
+  python tools/synthesize.py --generator runs/gan-ade20k --labels ADEChallengeData2016 --split training --out …
 
 the same shards by 8 GPUs, by all GPUs of a Ray cluster, by each of the 100 jobs of a Slurm array
 
@@ -53,7 +54,7 @@ def parse_arguments(description: str) -> argparse.Namespace:
     add("--budget", metavar="N|FILE", help=budget_help)
     target_help = "at least so many images of the budget, or such a share, are to hold the class, by label maps as "
     target_help += "they are before any perturbation (may be given for several classes)"
-    add("--target", metavar="CLASS=N|CLASS=P%%", action="append", default=[], help=target_help)
+    add("--target", metavar="CLASS=N|CLASS=P%", action="append", default=[], help=target_help)
     add("--seed", type=int, default=0, help="other seed, other images (default: %(default)s)")
 
     add = parser.add_argument_group("perturbed label maps").add_argument

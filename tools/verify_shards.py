@@ -21,7 +21,7 @@ EXAMPLE = """
 example: all that can be told from the shards alone; then also whether this generator makes them, by four of each shard
 
   python tools/verify_shards.py runs/shards
-  python tools/verify_shards.py runs/shards --generator runs/camvid --resynthesize 4
+  python tools/verify_shards.py runs/shards --generator runs/gan-generic --resynthesize 4
 
 The exit status is 0 where the shards are sound, 1 where there are faults, and 2 where nothing could be checked.
 
