@@ -312,6 +312,15 @@ def test_png_images_are_found(tmp_path):
         check_data(cfg)
 
 
+def test_hidden_files_are_no_images(tmp_path):
+    root = write_data_set(tmp_path, space_of(REAL))
+    for name in ("._000.jpg", ".cover.png"):
+        (root / "test" / "images" / name).touch()
+    cfg = load_config(REAL, data_root=root)
+    check_data(cfg)
+    assert len(DATASETS.build(cfg.test_dataloader.dataset)) == 2
+
+
 def test_options_are_read_as_mmengine_reads_them():
     assert parse_options(["a.b=1", "c=[1,2]", "d=x"]) == {"a.b": 1, "c": [1, 2], "d": "x"}
     assert parse_options([]) == {}
