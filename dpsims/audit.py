@@ -4,6 +4,8 @@ A bad file is a fault that is counted, and the audit goes on. Of a file nothing 
 """
 
 import hashlib
+import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
@@ -21,6 +23,7 @@ from dpsims.layouts import SameKey, find_images, find_instances, find_labels, fi
 
 CHUNK = 1024  # files that are handed to the threads at once
 CUT = 0.1  # share of an image that the crop may leave out before it is a fault; FAULTS says so in words
+SEGMENTERS_READ = ("train", "val", "test")  # in the generic layout, whatever the GAN's splits are called
 ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 
 
@@ -54,6 +57,8 @@ class Auditor:
             for key in theirs:
                 if key in mine and mine[key] != theirs[key]:
                     self._fault("name", other, f"{key} (also in {one})")
+        if self.layout == "generic":
+            self._foresee(splits[0])
         return Audit(audits, sorted(self.problems.values(), key=lambda problem: problem.order))
 
     def _audit(self, split: str) -> SplitAudit:
@@ -172,6 +177,25 @@ class Auditor:
         scale = max(self.height / height, self.width / width)
         return 1 - (self.height / scale) * (self.width / scale) / (height * width)
 
+    def _foresee(self, train: str) -> None:
+        """What the GAN can be trained on, but a segmenter's training refuses (or leaves out), by names alone."""
+        layout = find_layout(self.layout)
+        for split in SEGMENTERS_READ:
+            if ("folder", split) in self.problems:
+                continue
+            for files in (layout.images, layout.labels):
+                name = files.folders[0].format(split=split)
+                found = _endings(self.root / name, files.endings)
+                if not found:
+                    self._fault("absent", split, name)
+                elif len(found) > 1 or not found.keys() <= set(files.endings):
+                    for ending, count in sorted(found.items()):
+                        self._fault("endings", split, f"{name}: {count} *{ending}")
+        ids = self.space.raw_to_id or {}
+        changed = {raw: label for raw, label in ids.items() if raw != label}
+        for raw, label in (changed or ids).items():  # a table is refused even if it changes nothing
+            self._fault("translated", train, f"{raw} is read as {label}")
+
     @property
     def _instance_fault(self) -> str:
         return "instances" if self.instances else "unused"
@@ -189,6 +213,13 @@ def _digest(image: Image.Image) -> bytes:
     content = hashlib.blake2b(str(image.size).encode(), digest_size=16)
     content.update(np.asarray(image))
     return content.digest()
+
+
+def _endings(folder: Path, endings: Sequence[str]) -> Counter[str]:
+    """How many files have which of the endings, in small letters or capitals."""
+    names = os.listdir(folder) if folder.is_dir() else []
+    found = (Path(name).suffix for name in names if not name.startswith("."))
+    return Counter(ending for ending in found if ending.lower() in endings)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -30,6 +30,9 @@ FAULTS = {  # kind of fault: whether the audit fails by it, and what it says
     "twice": (WARNING, "images that the split has twice"),
     "name": (WARNING, "names that another split has for another image"),
     "unseen": (WARNING, "classes that no training image holds"),
+    "absent": (WARNING, "folders that segmenters need, which are missing or empty"),
+    "endings": (WARNING, "endings of files where segmenters take one kind in a folder, in small letters"),
+    "translated": (WARNING, "ids that are translated, which segmenters refuse: they take 0 to C-1, 255 = ignored"),
 }
 EXAMPLES = 5  # of every kind of fault in a split
 

@@ -13,9 +13,9 @@ Fault = tuple[str, str, tuple[str, ...]]  # kind, split, words
 
 
 def make_sound(root: Path, seed: int = 0) -> Path:
-    """Eight training and four validation images of three classes, with instances of class "thing"."""
+    """Eight training, four validation and two test images of three classes, with instances of class "thing"."""
     rng = np.random.default_rng(seed)
-    for split, count in (("train", 8), ("val", 4)):
+    for split, count in (("train", 8), ("val", 4), ("test", 2)):
         for folder in ("images", "labels", "instances"):
             (root / split / folder).mkdir(parents=True)
         for number in range(count):

@@ -1,3 +1,4 @@
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -66,7 +67,7 @@ def test_a_split_with_two_files_of_one_key_is_audited_all_the_same(root):
     same_key(root)
     (root / "train/labels/train5.png").unlink()
     found = audit(root)
-    assert counts(found) == {("key", "train"): 1, ("no label", "train"): 1}
+    assert counts(found) == {("key", "train"): 1, ("no label", "train"): 1, ("endings", "train"): 2}
     assert len(found.splits[0].keys) == 7
 
 
@@ -97,7 +98,7 @@ def test_an_orientation_is_read_from_either_format(root, ending):
     (root / "val/images/val0.png").unlink()
     image.save(root / f"val/images/val0.{ending}", exif=exif)
     found = audit(root)
-    assert counts(found) == {("turned", "val"): 1}
+    assert counts(found) == {("turned", "val"): 1, **({("endings", "val"): 2} if ending == "jpg" else {})}
     assert found.problems[0].examples == [f"val/images/val0.{ending} (orientation 6)"]
 
 
@@ -132,6 +133,68 @@ def test_warnings(root):
     assert examples["name"] == ["val0 (also in train)"]
 
 
+def spoiled(root: Path, **meta) -> dict[tuple[str, str], list[str]]:
+    """Examples of each problem that an audit of the training split alone finds; all of them are warnings."""
+    (root / "meta.json").write_text(json.dumps({"classes": ["sky", "ground", "thing"], **meta}))
+    found = audit(root, ("train",))
+    assert found.passed
+    return {(problem.kind, problem.split): problem.examples for problem in found.problems}
+
+
+def test_splits_that_segmenters_need_are_warned_of(root):
+    shutil.rmtree(root / "val")
+    shutil.rmtree(root / "test/labels")
+    assert spoiled(root) == {
+        ("absent", "val"): ["val/images", "val/labels"],
+        ("absent", "test"): ["test/labels"],
+    }
+    for file in (root / "test/images").iterdir():
+        file.unlink()
+    (root / "test/images/notes.txt").touch()
+    assert spoiled(root)["absent", "test"] == ["test/images", "test/labels"]
+
+
+def test_a_split_that_is_an_error_is_not_warned_of_too(root):
+    shutil.rmtree(root / "val")
+    assert counts(audit(root)) == {("folder", "val"): 2}  # of images, of label maps
+
+
+def test_endings_that_segmenters_refuse_are_warned_of(root):
+    """Also those of the splits that the GAN does not read: their names are enough."""
+    (root / "train/images/train1.png").rename(root / "train/images/train1.jpg")
+    for file in (root / "val/images").iterdir():
+        file.rename(file.with_suffix(".PNG"))
+    (root / "test/labels/test1.png").rename(root / "test/labels/test1.PNG")
+    (root / "test/images/.hidden.jpg").touch()
+    assert spoiled(root) == {
+        ("endings", "train"): ["train/images: 1 *.jpg", "train/images: 7 *.png"],
+        ("endings", "val"): ["val/images: 4 *.PNG"],
+        ("endings", "test"): ["test/labels: 1 *.PNG", "test/labels: 1 *.png"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("meta", "examples"),
+    [
+        ({"ignore_index": 255}, None),
+        ({"ignore_index": 200}, ["200 is read as 255"]),
+        ({"raw_to_id": {"0": 0, "1": 2, "2": 1, "9": 255}}, ["1 is read as 2", "2 is read as 1", "9 is read as 255"]),
+        ({"raw_to_id": {"0": 0, "1": 1, "2": 2, "255": 255}}, [f"{id} is read as {id}" for id in (0, 1, 2, 255)]),
+    ],
+)
+def test_ids_that_segmenters_refuse_are_warned_of(root, meta, examples):
+    for file in root.glob("*/labels/*.png"):
+        label_map = np.array(Image.open(file))
+        label_map[label_map == 255] = meta.get("ignore_index", 9 if "9" in meta.get("raw_to_id", ()) else 255)
+        Image.fromarray(label_map).save(file)
+    assert spoiled(root, **meta) == ({("translated", "train"): examples} if examples else {})
+
+
+def test_official_layouts_are_not_held_to_the_generic_one(tmp_path):
+    found = audit(make_ade20k(tmp_path), ("training",), layout="ade20k", height=64, width=96)
+    assert counts(found).keys() == {("unseen", "training")}
+
+
 def test_small_and_cut_images_by_hand(root):
     """60x40 in a frame of 64 x 64: 20 of 60 columns are cut off, and both sides are too small."""
     found = audit(root, height=64, width=64)
@@ -143,6 +206,7 @@ def test_small_and_cut_images_by_hand(root):
 
 
 def test_three_splits_are_compared_with_each_other(root):
+    shutil.rmtree(root / "test")
     shutil.copytree(root / "val", root / "test")
     found = audit(root, ("train", "val", "test"))
     assert counts(found) == {("shared", "test"): 4}  # "name" is for other images under the same name

@@ -85,6 +85,36 @@ def test_by_hardness_and_then_exactly_these_images(tool, root, tmp_path):
     assert again["size"] == [32, 64]
 
 
+@pytest.mark.parametrize(
+    ("stated", "origin"),
+    [
+        ({"config": "x.py", "checkpoint": "x.pth"}, {"config": "x.py", "checkpoint": "x.pth"}),
+        (
+            {
+                "settings": {"scorer": "segmenter", "sha256": "0"},
+                "origin": {"config": "x.py", "checkpoint": "x.pth", "options": {}},
+            },
+            {"scorer": "segmenter", "config": "x.py", "checkpoint": "x.pth"},
+        ),
+        (
+            {"settings": {"scorer": "discriminator", "sha256": "0"}, "origin": {"run": "runs/gan"}},
+            {"scorer": "discriminator", "run": "runs/gan"},
+        ),
+        ({"settings": "mine", "origin": None}, {}),
+    ],
+    ids=["of one's own", "segmenter", "discriminator", "other words"],
+)
+def test_whose_hardness_it_is(tool, tmp_path, stated, origin):
+    """Of a file of one's own, and as tools/filter.py writes it."""
+    (tmp_path / "filter.json").write_text(json.dumps({"hardness": HARDNESS, **stated}))
+    code, printed, _ = tool("budget", "--labels", "data/train", "--hardness", "filter.json", "--out", "budget.json")
+    assert code == 0
+    source = json.loads((tmp_path / "budget.json").read_text())["from"]
+    assert {key: source[key] for key in source.keys() - {"file", "sha256"}} == origin
+    said = "this is the hardness of a discriminator (runs/gan); FreeMask's is a segmenter's"
+    assert (said in printed) == (origin.get("scorer") == "discriminator")
+
+
 def test_by_gaps(tool, tmp_path):
     options = ("--labels", "data/train", "--gaps", "val.json", "--images", "100", "--out", "budget.json")
     assert tool("budget", *options)[0] == 0

@@ -1,5 +1,6 @@
 import importlib
 import json
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -36,8 +37,8 @@ def run(tool: ModuleType, monkeypatch, capsys, *words: str) -> tuple[int, str, s
 
 def test_a_sound_data_set_passes(tool, tmp_path, monkeypatch, capsys):
     root = make_sound(tmp_path / "data")
-    make_sound(tmp_path / "more", seed=1)
-    (root / "test").symlink_to(tmp_path / "more" / "val")  # is looked at without being asked for
+    for folder in ("images", "labels", "instances"):  # the test split is looked at without being asked for
+        (root / "test" / folder / "test0.png").rename(root / "test" / folder / "val0.png")
     out = tmp_path / "out"
     code, text, _ = run(tool, monkeypatch, capsys, f"data.root={root}", *TINY, *FRAME, "--out", str(out), "--preview")
     assert code == 0 and "no errors" in text and "estimate, not a measurement" in text
@@ -52,6 +53,18 @@ def test_a_sound_data_set_passes(tool, tmp_path, monkeypatch, capsys):
         picture = np.array(Image.open(out / name))
         assert picture.shape[1] == 1600 and picture.std() > 10
     assert sorted(file.name for file in out.iterdir()) == ["audit.json", "contact_sheet.png", "preview.png"]
+
+
+def test_what_segmenters_will_refuse_is_said(tool, tmp_path, monkeypatch, capsys):
+    root = make_sound(tmp_path / "data")
+    shutil.rmtree(root / "test")
+    (root / "train/images/train1.png").rename(root / "train/images/train1.jpg")
+    options = (f"data.root={root}", *TINY, *FRAME, "data.height=32", "data.width=32", "--out", str(tmp_path / "out"))
+    code, text, _ = run(tool, monkeypatch, capsys, *options)
+    assert code == 0
+    assert "warning, train: 2 endings of files where segmenters take one kind" in text
+    assert "    train/images: 1 *.jpg\n    train/images: 7 *.png\n" in text
+    assert "warning, test: 2 folders that segmenters need" in text and "    test/images\n    test/labels\n" in text
 
 
 def test_every_error_is_named_and_the_status_is_1(tool, tmp_path, monkeypatch, capsys):

@@ -18,6 +18,7 @@ from augment.mmseg.backbone import EfficientNetLite0
 from augment.mmseg.classes import metainfo_of
 from augment.mmseg.config import check_data, datasets_of, load_config, parse_options
 from augment.mmseg.initial_weights import without_initial_weights
+from dpsims.audit import Auditor
 from dpsims.labels import LabelSpace, find_label_space
 from dpsims.pretrained import efficientnet_lite0_weights
 
@@ -265,6 +266,40 @@ def test_missing_data_is_named(tmp_path, data):
         check_data(load_config(REAL, data_root=root))
 
 
+@pytest.mark.parametrize("kind", ["absent", "endings", "capitals", "translated"])
+def test_what_is_refused_is_what_the_audit_warns_of(kind, tmp_path, data):
+    """tools/check_data.py says it before the GAN is trained, in dpsims, which knows no segmenters."""
+    root = shutil.copytree(data["generic"][0], tmp_path / "data")
+    config = FOLDER / "segformer_b0_generic_real.py"
+    assert not refused(config, root) and not {"absent", "endings", "translated"} & warnings(root)
+    if kind == "absent":
+        shutil.rmtree(root / "test")
+    elif kind == "endings":
+        (root / "train/images/001.jpg").rename(root / "train/images/001.png")
+    elif kind == "capitals":
+        (root / "val/labels/001.png").rename(root / "val/labels/001.PNG")
+    else:
+        meta = json.loads((root / "meta.json").read_text())
+        (root / "meta.json").write_text(json.dumps(meta | {"raw_to_id": {str(id): id for id in (0, 1, 2, 255)}}))
+    assert refused(config, root) and ("endings" if kind == "capitals" else kind) in warnings(root)
+
+
+def refused(config: Path, root: Path) -> bool:
+    try:
+        check_data(load_config(config, data_root=root))
+    except ValueError:
+        return True
+    return False
+
+
+def warnings(root: Path) -> set[str]:
+    """Kinds of what an audit that passes finds."""
+    options = dict(layout="generic", height=32, width=32, instances=False, threads=1)
+    audit = Auditor(root=root, space=find_label_space(None, root), **options).run(["train", "val"])
+    assert audit.passed
+    return {problem.kind for problem in audit.problems}
+
+
 def test_png_images_are_found(tmp_path):
     root = write_data_set(tmp_path, space_of(REAL))
     for file in (root / "test" / "images").iterdir():
@@ -275,6 +310,15 @@ def test_png_images_are_found(tmp_path):
     (root / "test" / "images" / "one.jpg").touch()
     with pytest.raises(ValueError, match="images of one kind"):
         check_data(cfg)
+
+
+def test_hidden_files_are_no_images(tmp_path):
+    root = write_data_set(tmp_path, space_of(REAL))
+    for name in ("._000.jpg", ".cover.png"):
+        (root / "test" / "images" / name).touch()
+    cfg = load_config(REAL, data_root=root)
+    check_data(cfg)
+    assert len(DATASETS.build(cfg.test_dataloader.dataset)) == 2
 
 
 def test_options_are_read_as_mmengine_reads_them():

@@ -144,6 +144,10 @@ def run(arguments: argparse.Namespace) -> None:
 
     said = "{min} to {max} of each, median {median:g}".format(**decision.totals)
     print(f"budget: {count(sum(decision.counts))} images of {count(len(decision.sources))} label maps, {said}")
+    origin = content["from"]
+    if origin.get("scorer") == "discriminator":
+        whose = origin.get("run", origin["file"])
+        print(f"this is the hardness of a discriminator ({whose}); FreeMask's is a segmenter's")
     unreadable = content["unreadable"]
     if unreadable:
         print(f"cannot be read, and gets none: {len(unreadable)} label maps, such as {unreadable[0]}")
@@ -170,15 +174,13 @@ def describe(arguments: argparse.Namespace, decision: Decision, sources: Sequenc
     file = arguments.hardness or arguments.gaps
     most, images = arguments.most or (MOST if arguments.hardness else None), arguments.images
     asked = {"most": most} if arguments.hardness else {"images": images, "most": most}
-    stated = read_json(file)
-    told = {key: stated[key] for key in ("config", "checkpoint", "split") if isinstance(stated.get(key), str)}
     names = [source.source_key for source in decision.sources]
     of_classes = (None if np.isnan(value) else round(float(value), 6) for value in decision.values)
     counts = {source.source_key: 0 for source in sources} | dict(zip(names, decision.counts, strict=True))
     return {
         "rule": decision.what,
         **asked,
-        "from": {"file": str(file), "sha256": file_sha256(file), **told},
+        "from": {"file": str(file), "sha256": file_sha256(file), **told_origin(read_json(file))},
         "dpsims-augment": VERSIONS["dpsims-augment"],
         "size": reader.size,
         "label_names_sha256": digest([(source.source_key, source.split) for source in sources]),
@@ -188,6 +190,13 @@ def describe(arguments: argparse.Namespace, decision: Decision, sources: Sequenc
         f"label_map_{decision.of_maps}": dict(zip(names, decision.scores.round(6).tolist(), strict=True)),
         "counts": counts,
     }
+
+
+def told_origin(stated: dict) -> dict[str, str]:
+    """What a file says of where its numbers are from: at its top, or as tools/filter.py's filter.json does."""
+    parts = [stated, *(stated[name] for name in ("settings", "origin") if isinstance(stated.get(name), dict))]
+    keys = ("scorer", "config", "checkpoint", "run", "split")
+    return {key: part[key] for part in parts for key in keys if isinstance(part.get(key), str)}
 
 
 def draw(decision: Decision, reader: Reader) -> Image.Image:

@@ -170,11 +170,12 @@ def _check_folders(dataset: ConfigDict) -> None:
         if space.raw_to_id is not None:
             raise ValueError(f"{root / 'meta.json'}: mmseg configs read label maps whose ignore_index is 255")
 
-    suffixes = sorted({file.suffix for file in images.iterdir()} & set(_IMAGE_SUFFIXES))
+    files = [file for file in images.iterdir() if not file.name.startswith(".")]  # mmseg passes over hidden ones, too
+    suffixes = sorted({file.suffix for file in files} & set(_IMAGE_SUFFIXES))
     if len(suffixes) != 1:
         raise ValueError(f"{images} must hold images of one kind out of {', '.join(_IMAGE_SUFFIXES)}, not {suffixes}")
     dataset.img_suffix = suffixes[0]
     label_names = {file.stem for file in labels.glob("*.png")}
-    unlabelled = sorted({file.stem for file in images.glob(f"*{suffixes[0]}")} - label_names)
+    unlabelled = sorted({file.stem for file in files if file.suffix == suffixes[0]} - label_names)
     if unlabelled:
         raise ValueError(f"{len(unlabelled)} images in {images} have no label map in {labels}, such as {unlabelled[0]}")
