@@ -18,7 +18,7 @@ DATA = ("--train", "80", "--val", "20", "--test", "80", "--height", "64", "--wid
 SIZE = {"SEG_HEIGHT": "64", "SEG_WIDTH": "96"}
 ABOUT = (
     "The “real” photos of this demo are street scenes drawn by code, so that nothing has to be downloaded; all sizes "
-    "are chosen for ten minutes on two CPU cores."
+    "are chosen for some eight minutes on two CPU cores."
 )
 
 
