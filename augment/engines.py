@@ -1,14 +1,12 @@
 """Who makes the shards: this process, or several of this machine. All write the same bytes, whoever is killed."""
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
-from types import FrameType
 
 import torch
 import torch.multiprocessing as mp
@@ -23,6 +21,7 @@ from augment.storage import open_folder
 from augment.survey import Survey
 from augment.synthesize import Part, synthesize
 from dpsims.sample import Snapshot, load_generator
+from dpsims.stop import stop_by_terminate
 
 POLL = 1.0  # seconds between looks at what other processes have finished
 
@@ -79,15 +78,6 @@ class Work:
             part=part,
             progress=progress,
         )
-
-
-def stop_by_terminate() -> None:
-    """Let SIGTERM do what Ctrl-C does: leave nothing half-written."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
 
 
 def make_in_processes(work: Work, devices: Sequence[str], part: Part) -> None:

@@ -1,4 +1,7 @@
-"""Stopping politely: the first SIGINT or SIGTERM asks the loop to finish its step, one some seconds later breaks in."""
+"""Stopping politely: the first SIGINT or SIGTERM asks the loop to finish its step, one some seconds later breaks in.
+
+Where there is no such loop, SIGTERM breaks in as Ctrl-C does.
+"""
 
 import signal
 import threading
@@ -38,3 +41,12 @@ def ignore_interrupts(worker: int) -> None:
     """For data workers: what stops a group of processes reaches them, too, but it is the loop that decides when."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+
+
+def stop_by_terminate() -> None:
+    """Let SIGTERM do what Ctrl-C does: leave nothing half-written."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)

@@ -5,6 +5,7 @@ import os
 import runpy
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -173,6 +174,27 @@ def test_a_checkpoint_of_another_model_is_an_error(data, tmp_path, main, capsys)
     other = str(tmp_path / "other.pth")
     assert main([str(LIGHT_REAL), "--data-root", str(data[0]), "--work-dir", str(tmp_path), "--test-only", other]) == 2
     assert "other.pth does not fit the config's model" in capsys.readouterr().err
+
+
+def test_no_process_is_left_of_a_training_that_is_ended(data, tmp_path):
+    """SIGTERM, as by a scheduler or tools/gain.py: the processes that load data end, too, and say nothing."""
+    command = [sys.executable, TOOL, LIGHT_REAL, "--data-root", data[0], "--work-dir", tmp_path / "run"]
+    options = ["--cfg-options", "default_hooks.checkpoint.interval=2"]
+    environment = {**os.environ, **SIZES, "SEG_ITERS": "100000"}
+    with open(tmp_path / "log", "w") as log:
+        job = subprocess.Popen([*command, *options], env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        while not (tmp_path / "run" / "iter_2.pth").exists():
+            assert job.poll() is None, (tmp_path / "log").read_text()[-4000:]
+            time.sleep(0.05)
+        job.terminate()
+        assert job.wait(60) == 130
+        last = "stopped; the same command with --resume goes on from the last checkpoint"
+        assert (tmp_path / "log").read_text().splitlines()[-1] == last
+        with pytest.raises(ProcessLookupError):
+            os.killpg(job.pid, 0)
+    finally:
+        job.kill()
 
 
 @pytest.mark.slow

@@ -105,7 +105,7 @@ def test_side_by_side_ends_with_its_tools_and_goes_on(tmp_path):
     script.write_text(
         f"""
 from pathlib import Path
-from augment.engines import stop_by_terminate
+from dpsims.stop import stop_by_terminate
 from augment.stages import ROOT, Stage, Timings, run_side_by_side
 code = "import os, time; from pathlib import Path; Path('{tmp_path}/pid').write_text(str(os.getpid())); time.sleep(60)"
 stop_by_terminate()

@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from endings import plain_ending
 
-from augment.engines import stop_by_terminate
 from augment.filter.rules import PixelRule, SampleRules
 from augment.filter.run import SUMMARY, describe, open_shards, run_filter
 from augment.filter.scorer import DiscriminatorScorer, Scorer
@@ -30,6 +29,7 @@ from dpsims.metrics.generate import Compute, read_labelled
 from dpsims.metrics.runs import Place, check_label_maps, find_place, open_split
 from dpsims.sample import Labelled
 from dpsims.spread import spread_indices
+from dpsims.stop import stop_by_terminate
 
 EXAMPLE = """
 example: by a segmenter that was trained on the real images (FreeMask's filter), and by the GAN's own discriminator

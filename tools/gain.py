@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING
 import torch
 from endings import plain_ending
 
-from augment.engines import stop_by_terminate
 from augment.report.gain import write_gain_report
 from augment.report.gain_trained import BUDGETS
 from augment.stages import Timings, run_side_by_side
+from dpsims.stop import stop_by_terminate
 
 SCORERS = ("segmenter", "discriminator")  # of tools/filter.py
 

@@ -11,7 +11,7 @@ import torch
 from endings import plain_ending
 from synthesize_options import check_options, parse_arguments
 
-from augment.engines import Work, make_in_processes, stop_by_terminate, worker_devices
+from augment.engines import Work, make_in_processes, worker_devices
 from augment.factory import Settings, reader_of
 from augment.order import choose_label_maps, choose_reading, read_recipe, share_out
 from augment.ordered_map import thread_pool
@@ -28,6 +28,7 @@ from dpsims.grid import save_grid
 from dpsims.hardware import pick_device, use_bf16
 from dpsims.sample import Snapshot, load_generator
 from dpsims.spread import spread
+from dpsims.stop import stop_by_terminate
 
 PREVIEW_MAPS, PREVIEW_SAMPLES = 6, 3
 PROBE, PATIENCE = 5, 30.0  # batches, and seconds, that an estimate takes at most

@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+    from augment.mmseg.runner import BriefRunner
+
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -112,23 +114,13 @@ def build_config(args: argparse.Namespace) -> tuple["Config", dict]:
     return cfg, provenance
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
-    from mmengine.dist import barrier, is_main_process
+def train_and_test(args: argparse.Namespace, runner: "BriefRunner", provenance: dict) -> list[str]:
+    """What the options ask for; returns what is to be told of it."""
+    from mmengine.dist import barrier
     from mmengine.runner import find_latest_checkpoint
 
     from augment.mmseg.checkpoint import load_weights
     from augment.mmseg.evaluate import format_scores, score_split
-    from augment.mmseg.runner import BriefRunner
-
-    try:
-        cfg, provenance = build_config(args)
-        runner = BriefRunner.from_cfg(cfg)
-        if args.test_only is not None:
-            load_weights(runner, str(args.test_only))
-    except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
 
     checkpoint = args.test_only
     if checkpoint is None:
@@ -144,6 +136,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         scores = score_split(runner, args.split, tested)
         file = Path(runner.work_dir) / f"{args.split}.json"
         lines += [f"{args.split} split ({file}), IoU in percent:", format_scores(scores)]
+    return lines
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    from mmengine.dist import is_main_process
+
+    from augment.mmseg.checkpoint import load_weights
+    from augment.mmseg.runner import BriefRunner
+    from dpsims.stop import stop_by_terminate
+
+    stop_by_terminate()  # or the processes that load data would outlive this one
+    try:
+        cfg, provenance = build_config(args)
+        runner = BriefRunner.from_cfg(cfg)
+        if args.test_only is not None:
+            load_weights(runner, str(args.test_only))
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    try:
+        lines = train_and_test(args, runner, provenance)
+    except KeyboardInterrupt:
+        print("\nstopped; the same command with --resume goes on from the last checkpoint", file=sys.stderr)
+        return 130
     if is_main_process():
         print(*lines, sep="\n")
     return 0
