@@ -37,6 +37,7 @@ def write_gain_folder(
     parts = [{"fraction": part, "name": f"{100 * part:g}", "images": round(367 * part)} for part in fractions]
     settings = {"classes": list(classes), "seeds": list(seeds), "iterations": 600, "share": 0.5, "fractions": parts}
     settings |= {"arms": described, "budgets": list(budgets), "synthesis": ["--samples", "8"], "perturb": None}
+    settings |= {"config": "/home/someone/light_real.py", "pretraining": 0.5, "loss_weight": 1, "schedule": "constant"}
     out.mkdir(parents=True, exist_ok=True)
     stages = []
     for part in parts:

@@ -12,6 +12,7 @@ from scipy.stats import ttest_rel
 from test_report import Loads
 
 from augment.report.gain import gain_summary, read_gain, write_gain_report
+from benchmarks.gain import main
 
 REAL = (40.0, 41.0, 42.0)
 CLEAR, UNCLEAR, WORSE, FLAT = (2.0, 2.1, 2.2), (1.0, 2.0, 3.0), (-2.0, -2.1, -2.2), (0.7, 0.7, 0.7)
@@ -188,6 +189,22 @@ def test_the_summary_is_small_and_holds_every_seed(whole):
     assert mixed["difference"] == round(report["against_real"]["mean"], 4)
     assert mixed["interval_95"] == [round(end, 4) for end in report["against_real"]["interval_95"]]
     assert "difference" not in summary["fractions"]["25"]["iterations"]["real"]
+
+
+def test_the_benchmark_of_a_comparison_is_its_summary(whole, tmp_path, capsys):
+    main([str(whole), "--out", str(tmp_path / "gain.json")])
+    document = json.loads(capsys.readouterr().out)
+    assert document == json.loads((tmp_path / "gain.json").read_text())
+    (result,) = document["results"]
+    setting = result.pop("setting")
+    assert result == json.loads(json.dumps(gain_summary(read_gain(whole))))
+    asked = json.loads((whole / "settings.json").read_text())
+    assert setting["comparison"] == whole.name and setting["segmenter"] == "light_real"
+    assert setting["schedule"] == "constant" and setting["share"] == asked["share"]
+    assert list(setting["generator_images"]) == ["100", "25", "5"]
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "none")])
+    assert "none" in capsys.readouterr().err
 
 
 @pytest.fixture

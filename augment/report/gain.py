@@ -65,7 +65,7 @@ def read_gain(out: Path, *, partial: bool = False) -> dict:
     if not partial or (out / "timings.json").is_file():
         timings = read_timings(out / "timings.json")
     report = {
-        "settings": settings,
+        "settings": {**settings, "config": Path(settings["config"]).name},  # its path is the machine's
         "trainings": {"finished": count - len(missing), "planned": count, "missing": missing},
         "test_images": test_images,
         "fractions": fractions,
