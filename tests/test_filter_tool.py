@@ -2,10 +2,12 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 from run_tool import TOOLS, run_tool
 from test_mmseg_scorer import nearest_colour
@@ -64,6 +66,21 @@ def test_by_the_discriminator_it_says_what_it_did_and_goes_on(tool, gan, shards,
     assert changed == {"filter.json", "decisions.jsonl"}  # the picture shows label maps and their order
     code, _, said = tool(*by, "--quantile", "0.5")
     assert code == 2 and "quantile: 0.95 → 0.5" in said and "choose another --out" in said
+
+
+def test_the_real_images_are_those_that_the_gan_was_trained_on(tool, gan, tiny_root, tmp_path):
+    """Also where their split is called otherwise, as in ADE20K and COCO-Stuff."""
+    root, run = tmp_path / "data", tmp_path / "gan"
+    shutil.copytree(tiny_root, root)
+    (root / "train").rename(root / "training")
+    shutil.copytree(gan, run)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["data"] |= {"root": str(root), "train_split": "training"}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    code, _, said = tool("--scorer", "discriminator", "--gan", run, "--features", "none")
+    assert code == 0, said
+    real = json.loads((tmp_path / "out" / "filter.json").read_text())["settings"]["real"]
+    assert (real["split"], real["images"]) == ("training", 10)
 
 
 def test_jobs_of_an_array_filter_together(tool, gan, tmp_path):

@@ -6,6 +6,7 @@ The shards stay as they are; what is decided lies beside them, and training lays
 import argparse
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--layout", choices=LAYOUTS, help="how its folders and files are named (default: the run's, or generic)")
     spaces_help = "how its ids are read (default: the run's, or those of DIR/meta.json)"
     add("--label-space", choices=label_space_names(), help=spaces_help)
-    add("--split", default="train", help="which of them (default: %(default)s)")
+    add("--split", help="which of them (default: what the run was trained on, else train)")
     add("--max-real", type=int, metavar="N", help="only so many, at equal distances (default: all)")
 
     add = parser.add_argument_group("a pixel is rejected if its loss is above the limit of its class").add_argument
@@ -180,13 +181,14 @@ def open_scorer(
 
 def find_reals(arguments: argparse.Namespace) -> Place:
     """Where the real images are."""
-    return find_place(
+    place = find_place(
         [arguments.gan] if arguments.gan else [],
         root=arguments.data_root,
         layout=arguments.layout,
         label_space=arguments.label_space,
-        split=arguments.split,
+        split=arguments.split or "train",
     )
+    return replace(place, split=arguments.split or place.train_split)
 
 
 def open_reals(place: Place, space: LabelSpace, size: tuple[int, int]) -> FolderDataset:
