@@ -15,6 +15,7 @@ from augment.filter.decide import decide, fake_limit
 from augment.filter.neighbours import Neighbours
 from augment.filter.rules import ClassLosses, PixelRule, SampleRules, average, reject
 from augment.filter.run import SUMMARY, kept_keys, read_decisions
+from augment.filter.scorer import Images, LabelMaps
 from augment.record import Record
 from augment.shards import (
     Sample,
@@ -264,6 +265,22 @@ def test_a_bad_sample_is_a_counted_row(shards, tmp_path):
     decision = next(it for it in read_decisions(tmp_path / "out") if it["key"] == bad["key"])
     assert decision["error"] == "png: the checksum is not that of the row" and not decision["keep"]
     assert json.loads((tmp_path / "out" / "00002.stats.json").read_text())["by_status"] == {"ok": 3, "unreadable": 1}
+
+
+@pytest.mark.parametrize(("broken", "named"), [("reals", "real_3"), ("samples", "00001")])
+def test_losses_that_are_not_finite_end_the_filter(shards, tmp_path, broken, named):
+    """As of a network whose training went astray: no limit would be known, and no pixel rejected."""
+
+    class Astray(ByColour):
+        def score(self, images: Images, label_maps: LabelMaps) -> tuple[np.ndarray, np.ndarray]:
+            first, (losses, fake) = self.looked, super().score(images, label_maps)
+            seen = np.arange(first, self.looked)
+            losses[seen == (3 if broken == "reals" else 10)] = np.nan
+            return losses, fake
+
+    with pytest.raises(ValueError, match=f"{named}.* loss is not finite"):
+        run(shards, tmp_path, Astray())
+    assert not (tmp_path / SUMMARY).exists()
 
 
 def test_distances_are_those_of_the_features(shards, tmp_path):

@@ -93,7 +93,8 @@ def run_filter(
         The content of `filter.json`; None while shards of other parts are missing.
 
     Raises:
-        ValueError: `out` holds shards or a filter of other settings, or the rules ask for what is not measured.
+        ValueError: `out` holds shards or a filter of other settings, the rules ask for what is not measured, or a loss
+            is not finite.
     """
     space, size, _ = open_shards(shards)
     if (out / MANIFEST).exists():

@@ -22,7 +22,7 @@ from torch import nn
 from augment.filter.calibrate import Calibration
 from augment.filter.neighbours import distances, embed
 from augment.filter.rules import average, reject
-from augment.filter.scorer import Scorer
+from augment.filter.scorer import Scorer, check_finite
 from augment.ordered_map import ordered_map
 from augment.report.sheet import decoded
 from augment.shards import OK, image_extension, member_places, read_member, read_rows, shard_file
@@ -156,6 +156,7 @@ class Filter:
 
     def look(self, batch: Sequence[Seen], images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Iterator[Seen]:
         losses, fake = self.scorer.score(images, [seen.label_map for seen in batch])
+        check_finite(losses, [seen.sample.key for seen in batch])
         features = None if self.embedder is None else embed(self.embedder, images, self.device)
         near = None if features is None else self.calibration.neighbours.nearest(features)
         for place, seen in enumerate(batch):
