@@ -15,7 +15,7 @@ from augment.filter.rules import SampleRules
 from augment.filter.run import kept_keys, read_decisions
 from augment.mmseg.config import load_config
 from augment.mmseg.mix import MixSynthetic
-from augment.mmseg.segmenter_filter import SegmenterScorer, find_checkpoint, open_again
+from augment.mmseg.segmenter_filter import SegmenterScorer, find_checkpoint, open_again, sums_masks
 from augment.mmseg.shard_dataset import ShardSegDataset, index_shards
 from augment.shards import read_member, read_rows
 from dpsims.labels import LabelSpace, default_palette
@@ -86,12 +86,21 @@ def test_a_filter_at_another_size_is_another_one(tmp_path):
     assert described[0]["sha256"] == described[1]["sha256"] and described[0] != described[1]
 
 
-def test_mask_classification_is_told_from_a_softmax():
-    """By the classes of mmseg: what else is no BaseDecodeHead has no logits either."""
-    from mmseg.models.decode_heads.decode_head import BaseDecodeHead
-
-    assert issubclass(MODELS.get("FPNHead"), BaseDecodeHead) and issubclass(MODELS.get("SegformerHead"), BaseDecodeHead)
-    assert not issubclass(MODELS.get("Mask2FormerHead"), BaseDecodeHead)
+@pytest.mark.parametrize(
+    ("name", "sums"),
+    [
+        ("FPNHead", False),
+        ("SegformerHead", False),
+        ("PointHead", False),
+        ("MaskFormerHead", True),
+        ("Mask2FormerHead", True),
+        ("SideAdapterCLIPHead", True),
+    ],
+)
+def test_mask_classification_is_told_from_a_softmax(name, sums):
+    """By the classes of mmseg: what is no BaseDecodeHead has no logits, and SAN, which is one, has none either."""
+    kind = MODELS.get(name)
+    assert sums_masks(kind.__new__(kind)) == sums
 
 
 def test_the_best_checkpoint_of_a_work_dir_is_taken(tmp_path):

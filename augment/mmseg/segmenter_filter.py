@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float32
 from mmengine.runner import find_latest_checkpoint
+from mmseg.models.decode_heads import SideAdapterCLIPHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
@@ -41,8 +42,7 @@ class SegmenterScorer:
                 f"{type(head).__name__} gives one channel for two classes, which has no cross-entropy here"
             )
         self.segmenter = segmenter
-        # Mask classification (Mask2Former) sums up probabilities of masks: shares of their sum stand for a softmax.
-        self.sums_masks = not isinstance(head, BaseDecodeHead)
+        self.sums_masks = sums_masks(head)
         known = segmenter.prediction_ids < len(segmenter.classes)
         ids = torch.full((256,), IGNORE_INDEX)
         ids[segmenter.prediction_ids[known]] = torch.arange(len(segmenter.prediction_ids))[known]
@@ -72,7 +72,7 @@ class SegmenterScorer:
     def losses(self, logits: Tensor, label_map: Tensor) -> Float32[np.ndarray, "h w"]:
         """(S, H, W) and (H, W) → the loss of each pixel."""
         target = self.model_ids[label_map].to(logits.device)
-        if self.sums_masks:
+        if self.sums_masks:  # shares of their sum stand for a softmax
             logits = (logits / logits.sum(dim=0).clamp(min=1e-8)).clamp(min=1e-8).log()
         loss = F.cross_entropy(logits[None].float(), target[None], ignore_index=IGNORE_INDEX, reduction="none")
         return loss[0].cpu().numpy()
@@ -82,6 +82,11 @@ def decode_head(model: nn.Module) -> nn.Module:
     """That which makes the logits: the last one of a cascade."""
     head = model.decode_head
     return head[-1] if isinstance(head, nn.ModuleList) else head
+
+
+def sums_masks(head: nn.Module) -> bool:
+    """Whether it classifies masks (Mask2Former, SAN): a class's score is a sum of probabilities, and no logit."""
+    return not isinstance(head, BaseDecodeHead) or isinstance(head, SideAdapterCLIPHead)
 
 
 def find_checkpoint(place: Path) -> Path:
