@@ -91,6 +91,19 @@ def test_jobs_of_an_array_filter_together(tool, gan, tmp_path):
     assert code == 0 and "of 20 samples" in printed
 
 
+def test_shards_of_which_nothing_can_be_read_are_a_count_without_a_picture(tool, gan, shards, tmp_path):
+    torn = tmp_path / "torn"
+    shutil.copytree(shards, torn)
+    for tar in torn.glob("*.tar"):
+        tar.write_bytes(bytes(tar.stat().st_size))
+    by = ("--scorer", "discriminator", "--gan", gan, "--features", "none")
+    code, printed, said = tool(*by, "--shards", torn)
+    assert code == 0, said
+    assert "rejected: none of 0 labelled pixels" in printed
+    assert "kept: 0 of 20 samples; dropped: unreadable 20" in printed
+    assert "sheet.png" not in printed and not (tmp_path / "out" / "sheet.png").exists()
+
+
 def test_by_a_segmenter_in_its_work_dir(tool, tiny_root, tmp_path):
     work_dir = tmp_path / "segmenter"
     work_dir.mkdir()

@@ -213,8 +213,10 @@ def named_reals(dataset: FolderDataset, indices: list[int], compute: Compute) ->
 
 def report(shards: Folder, out: Path, space: LabelSpace, summary: dict) -> None:
     """What was decided, and where to look."""
-    with new_file(out / "sheet.png") as part:
-        save_grid(part, filter_sheet(shards, out, space))
+    sheet = out / "sheet.png"
+    if rows := filter_sheet(shards, out, space):
+        with new_file(sheet) as part:
+            save_grid(part, rows)
     totals = summary["totals"]
     pixels, rejected = sum(totals["pixels"].values()), sum(totals["rejected_pixels"].values())
     print(class_table(summary))
@@ -222,7 +224,8 @@ def report(shards: Folder, out: Path, space: LabelSpace, summary: dict) -> None:
     dropped = ", ".join(f"{reason} {count}" for reason, count in totals["dropped"].items())
     print(f"kept: {totals['kept']:,} of {totals['samples']:,} samples" + (f"; dropped: {dropped}" if dropped else ""))
     print(f"all numbers: {out / SUMMARY}")
-    print(f"look at it: {out / 'sheet.png'} (image | label map | rejected pixels in white; worst sample first)")
+    if rows:
+        print(f"look at it: {sheet} (image | label map | rejected pixels in white; worst sample first)")
     print(f"train with it: tools/train_segmenter.py … --shards {shards} --decisions {out}")
 
 

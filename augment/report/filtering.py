@@ -56,7 +56,10 @@ def filter_facts(summary: dict) -> dict[str, str]:
 
 
 def filter_sheet(shards: Folder, out: Path, space: LabelSpace) -> list[list[UInt8[np.ndarray, "h w 3"]]]:
-    """Rows of an image, its label map, and the label map with rejected pixels in white; from the worst score on."""
+    """Rows of an image, its label map, and the label map with rejected pixels in white; from the worst score on.
+
+    No rows where no sample can be read.
+    """
     decided = [row for row in read_decisions(out) if row["error"] is None]
     shown = {row["key"] for row in spread(sorted(decided, key=lambda row: row["score"]), ROWS)}
     cells = {}
