@@ -53,7 +53,7 @@ def test_by_the_discriminator_it_says_what_it_did_and_goes_on(tool, gan, shards,
     out = tmp_path / "out"
     with Image.open(out / "sheet.png") as sheet:
         assert sheet.size == (3 * (64 + 2) - 2, 8 * (32 + 2) - 2)
-    decisions = read_decisions(out)
+    decisions = list(read_decisions(out))
     assert len(decisions) == 20 and all(0 <= row["fake"] <= 1 and row["novelty"] > 0 for row in decisions)
     summary = json.loads((out / "filter.json").read_text())
     assert summary["classes"] == ["sky", "road", "car"] and set(summary["hardness"]) == {"sky", "road", "car"}

@@ -140,7 +140,7 @@ LOAD = [{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations"}, {"type": "Pa
 
 def test_only_kept_samples_are_there_with_filtered_label_maps(shards, decisions):
     kept = sorted(kept_keys(decisions, shards))
-    assert 0 < len(kept) < len(read_decisions(decisions))
+    assert 0 < len(kept) < len(list(read_decisions(decisions)))
     images = {row["key"]: row for shard in range(3) for row in read_rows(shards, shard)}
     filtered = {row["key"]: row | {"shard": shard} for shard in range(3) for row in read_rows(decisions, shard)}
     dataset = ShardSegDataset(str(shards), decisions=str(decisions), pipeline=LOAD)
