@@ -91,6 +91,25 @@ def test_jobs_of_an_array_filter_together(tool, gan, tmp_path):
     assert code == 0 and "of 20 samples" in printed
 
 
+def test_real_label_maps_are_read_once_and_a_bad_one_is_named_before_anything_is_looked_at(
+    tool, gan, tiny_root, tmp_path
+):
+    root = tmp_path / "data"
+    shutil.copytree(tiny_root, root)
+    options = ("--scorer", "discriminator", "--gan", gan, "--data-root", root, "--features", "none")
+    bad = root / "train" / "labels" / "09.png"
+    good = bad.read_bytes()
+    bad.write_bytes(b"torn")
+    code, printed, said = tool(*options)
+    assert code == 2 and "label map cannot be read" in said and str(bad) in said
+    assert not list((tmp_path / "out").glob("*"))
+    bad.write_bytes(good)
+    assert tool(*options)[0] == 0
+    bad.write_bytes(b"torn")
+    code, printed, said = tool(*options, "--max-rejected", "0.5")
+    assert code == 0 and "of 20 samples" in printed, said
+
+
 def test_shards_of_which_nothing_can_be_read_are_a_count_without_a_picture(tool, gan, shards, tmp_path):
     torn = tmp_path / "torn"
     shutil.copytree(shards, torn)

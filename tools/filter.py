@@ -138,7 +138,6 @@ def run(arguments: argparse.Namespace) -> None:
     place = find_reals(arguments)
     dataset = open_reals(place, space, size)
     indices = spread_indices(len(dataset), arguments.max_real)
-    check_label_maps(dataset, indices, arguments.threads)
     embedder = open_embedder(arguments, device)
     real = {"root": str(place.root.resolve()), "split": place.split, "images": len(indices)}
     features = embedder and {"network": embedder.name, "fingerprint": embedder.fingerprint}
@@ -148,7 +147,7 @@ def run(arguments: argparse.Namespace) -> None:
         shards,
         arguments.out,
         scorer,
-        partial(named_reals, dataset, indices, compute),
+        partial(named_reals, dataset, indices, compute, arguments.threads),
         rule,
         sample_rules,
         settings=describe(manifest, scorer, rule, real, features),
@@ -206,7 +205,11 @@ def open_embedder(arguments: argparse.Namespace, device: torch.device) -> Embedd
     return load_embedder(arguments.features, arguments.features_weights).to(device)
 
 
-def named_reals(dataset: FolderDataset, indices: list[int], compute: Compute) -> Iterator[tuple[str, Labelled]]:
+def named_reals(
+    dataset: FolderDataset, indices: list[int], compute: Compute, threads: int
+) -> Iterator[tuple[str, Labelled]]:
+    """The real images with their names; a bad label map is a ValueError before the first of them."""
+    check_label_maps(dataset, indices, threads)
     names = [dataset.pairs[index].key for index in indices]
     return zip(names, read_labelled(dataset, indices, compute), strict=True)
 
