@@ -241,6 +241,23 @@ def test_the_same_bytes_by_parts_by_batches_of_one_and_after_a_stop(shards, tmp_
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
 
 
+def test_a_shard_that_another_process_has_filtered_meanwhile_stays(shards, tmp_path):
+    """As after the same command in two windows: a stop between two files of the second would tear what was whole."""
+    run(shards, tmp_path / "whole", ByColour())
+    whole, marks = contents(tmp_path / "whole"), {"tar": b"\n", "jsonl": b"", "stats.json": b"\n"}
+    marked = {f"00000.{name}": whole[f"00000.{name}"] + mark for name, mark in marks.items()}
+
+    class Overtaken(ByColour):
+        def score(self, images: Images, label_maps: LabelMaps) -> tuple[np.ndarray, np.ndarray]:
+            if self.looked == 5:  # real images
+                for name, content in marked.items():
+                    (tmp_path / "out" / name).write_bytes(content)
+            return super().score(images, label_maps)
+
+    assert run(shards, tmp_path / "out", Overtaken())["totals"]["samples"] == 11
+    assert contents(tmp_path / "out") == whole | marked
+
+
 def test_other_rules_for_samples_need_no_second_look_but_other_limits_another_folder(shards, tmp_path):
     run(shards, tmp_path, ByColour())
     scorer = ByColour()

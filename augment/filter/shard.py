@@ -95,7 +95,10 @@ class Filter:
     pool: ThreadPoolExecutor
 
     def run(self, shards: Folder, out: Folder, shard: int) -> Iterator[int]:
-        """Filter a shard and commit that; yields how many samples each step took. The same shard, the same bytes."""
+        """Filter a shard and commit that; yields how many samples each step took. The same shard, the same bytes.
+
+        A shard that another process has committed meanwhile stays as it is.
+        """
         rows = [row for row in read_rows(shards, shard) if row["status"] == OK]
         samples: list[Measured] = []
         features: list[Float32[np.ndarray, " d"] | None] = []
@@ -111,6 +114,9 @@ class Filter:
                             pixels, rejected = pixels + before, rejected + before - after
                             writer.write({"__key__": seen.sample.key, LABEL: encode_label_png(seen.kept)})
                     yield len(batch)
+            if shard_file(out, shard, "stats.json").exists():
+                tar.unlink()
+                return
             size, sha256, places = tar.stat().st_size, {"tar": file_sha256(tar)}, member_places(tar)
         with new_file(shard_file(out, shard, "jsonl")) as jsonl:
             lines = [
