@@ -71,10 +71,22 @@ def test_a_head_of_one_channel_is_refused(tmp_path):
         SegmenterScorer(str(config), checkpoint, LabelSpace(("sky", "road"), default_palette(2)), torch.device("cpu"))
 
 
+def summary_of(scorer: SegmenterScorer) -> dict:
+    """What `filter.json` says of it."""
+    return json.loads(json.dumps({"settings": {**scorer.describe(), "window": 1}, "origin": scorer.origin()}))
+
+
 def test_it_is_opened_again_from_what_a_filter_says_of_it(tmp_path):
     scorer = scorer_of(tmp_path, SPACE.classes)
-    again = open_again(json.loads(json.dumps(scorer.origin())), SPACE, (2, 3), torch.device("cpu"))
+    again = open_again(summary_of(scorer), SPACE, (2, 3), torch.device("cpu"))
     assert again.describe() == scorer.describe() and again.origin() == scorer.origin()
+
+
+def test_limits_are_of_the_very_network_that_they_were_measured_with(tmp_path):
+    summary = summary_of(scorer_of(tmp_path, SPACE.classes))
+    summary["settings"]["sha256"] = "0" * 64  # then the training went on, and wrote another one into its place
+    with pytest.raises(ValueError, match=r"nearest\.pth is not what the filter has looked with \(sha256: '0+.* → "):
+        open_again(summary, SPACE, (2, 3), torch.device("cpu"))
 
 
 def test_a_filter_at_another_size_is_another_one(tmp_path):

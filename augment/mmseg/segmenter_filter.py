@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from augment.filter.scorer import DiscriminatorScorer, Images, LabelMaps, Scorer
 from augment.mmseg.config import datasets_of, load_config
 from augment.mmseg.scorer import load_segmenter, prepare
+from augment.shards import differences
 from dpsims.labels import IGNORE_INDEX, LabelSpace
 from dpsims.sample import file_sha256
 
@@ -104,11 +105,23 @@ def find_checkpoint(place: Path) -> Path:
     return best[-1] if best else Path(latest)
 
 
-def open_again(origin: dict, space: LabelSpace, size: tuple[int, int], device: torch.device) -> Scorer:
-    """The scorer of a finished filter."""
+def open_again(summary: dict, space: LabelSpace, size: tuple[int, int], device: torch.device) -> Scorer:
+    """The scorer of a finished filter, of which this is `filter.json`.
+
+    Raises:
+        ValueError: another one lies in its place now, whose losses the limits are not of.
+    """
+    origin = summary["origin"]
     if "run" in origin:
-        return DiscriminatorScorer(Path(origin["run"]), space, size, device)
-    return SegmenterScorer(origin["config"], Path(origin["checkpoint"]), space, device, origin["options"])
+        scorer: Scorer = DiscriminatorScorer(Path(origin["run"]), space, size, device)
+    else:
+        scorer = SegmenterScorer(origin["config"], Path(origin["checkpoint"]), space, device, origin["options"])
+    described = scorer.describe()
+    changed = differences({key: summary["settings"].get(key) for key in described}, described)
+    if changed:
+        place = origin.get("run") or origin["checkpoint"]
+        raise ValueError(f"{place} is not what the filter has looked with ({'; '.join(changed)}); filter anew")
+    return scorer
 
 
 def find_config(work_dir: Path) -> Path:
