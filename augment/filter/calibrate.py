@@ -1,4 +1,4 @@
-"""What real images look like to a scorer, against which synthetic ones are then held; measured once for all processes.
+"""What real images look like to a scorer, against which synthetic ones are then held: one file for all processes.
 
 calibration.json    settings, losses of each class, limits, how fake real images look, typical distance
 real.safetensors    features of the real images
@@ -6,7 +6,7 @@ real.safetensors    features of the real images
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -121,9 +121,12 @@ def save_calibration(out: Path, calibration: Calibration, settings: dict) -> Non
     if neighbours is not None:
         with new_file(out / FEATURES) as part:
             save_file({"features": neighbours.features}, part)
-    values = asdict(calibration) | {
+    values = {
+        "images": calibration.images,
+        "pixels": calibration.pixels,
         "hardness": [None if np.isnan(value) else value for value in calibration.hardness.tolist()],
         "limits": [None if np.isinf(value) else value for value in calibration.limits.tolist()],
+        "fake": calibration.fake,
         "neighbours": neighbours and {"names": neighbours.names, "typical": neighbours.typical},
     }
     write_text(out / CALIBRATION, json.dumps({"settings": settings, **values}, indent=1, ensure_ascii=False) + "\n")
