@@ -12,7 +12,7 @@ from mmseg_data import jpeg
 
 from augment.filter.calibrate import load_calibration
 from augment.filter.decide import decide, fake_limit
-from augment.filter.neighbours import Neighbours
+from augment.filter.neighbours import CHUNK, Neighbours
 from augment.filter.rules import ClassLosses, PixelRule, SampleRules, average, reject
 from augment.filter.run import SUMMARY, kept_keys, read_decisions
 from augment.filter.scorer import Images, LabelMaps
@@ -151,6 +151,8 @@ def test_each_rule_drops_what_it_says():
     rows = [row(str(number), fake=fake) for number, fake in enumerate([0.9, 0.1, 0.8, 0.2, 0.3])]
     assert verdicts(rows, drop_fakest=0.4) == {"0": "fake", "1": None, "2": "fake", "3": None, "4": None}
     assert set(verdicts(rows, drop_fakest=0.19).values()) == {None}  # less than one of five
+    rows = [row(f"{number:03d}", fake=number / 100) for number in range(100)]
+    assert list(verdicts(rows, drop_fakest=0.29).values()).count("fake") == 29
     rows = [row("0", novelty=0.29), row("1", novelty=0.3)]
     assert verdicts(rows, min_novelty=0.3) == {"0": "copy", "1": None}
 
@@ -193,6 +195,15 @@ def test_neighbours_by_hand():
     assert itself == "zero" and same == pytest.approx(0, abs=1e-4)
     with pytest.raises(ValueError, match="the 2 real images are too few or too alike"):
         Neighbours.of(["a", "b"], features[[0, 0]])
+
+
+def test_distances_of_many_real_images_are_taken_in_parts():
+    """Without each image's own, wherever a part begins."""
+    features = np.random.default_rng(0).normal(size=(2 * CHUNK + 3, 8)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    cosines = features @ features.T - 3 * np.eye(len(features))
+    found = Neighbours.of([str(number) for number in range(len(features))], features)
+    assert found.typical == pytest.approx(np.median(1 - cosines.max(axis=1)), rel=1e-3)
 
 
 # Whole shards --------------------------------------------------------------------------------------------------------
