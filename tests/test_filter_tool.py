@@ -151,6 +151,10 @@ def test_by_a_segmenter_in_its_work_dir(tool, tiny_root, tmp_path):
             "--config means nothing with --scorer disc",
         ),
         (["--scorer", "discriminator", "--gan", "GAN", "--batch-size", "0"], "--batch-size is at least 1, not 0"),
+        (
+            ["--scorer", "discriminator", "--gan", "GAN", "--split", "test"],
+            "--split test: limits of test images would leak the test into the training",
+        ),
         (["--scorer", "discriminator", "--gan", "nowhere"], "is not the run folder of a GAN"),
         (["--scorer", "discriminator", "--gan", "GAN", "--tolerance", "1", "--quantile", "0.9"], "give one of them"),
         (

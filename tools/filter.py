@@ -19,6 +19,7 @@ from augment.filter.run import SUMMARY, describe, open_shards, run_filter
 from augment.filter.scorer import DiscriminatorScorer, Scorer
 from augment.report.filtering import class_table, filter_sheet
 from augment.report.wording import share
+from augment.sources import SPLITS
 from augment.storage import Folder, new_file, open_folder
 from augment.synthesize import find_part
 from dpsims.data import FolderDataset
@@ -117,6 +118,8 @@ def check_options(arguments: argparse.Namespace) -> tuple[PixelRule, SampleRules
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ValueError(f"{flag(name)} is at least 1, not {value}")
+    if SPLITS.get(arguments.split) == "test":
+        raise ValueError(f"--split {arguments.split}: limits of test images would leak the test into the training")
     tolerance, quantile = arguments.tolerance, arguments.quantile
     if tolerance is None and quantile is None:
         tolerance, quantile = (TOLERANCE, None) if arguments.scorer == "segmenter" else (None, QUANTILE)
