@@ -42,7 +42,8 @@ def weigh(
 
     They start as training samples images, P ∝ (share of maps that hold the rarest class)^(-1/2). Where a target asks
     for more, they are raked: the maps that hold the class are weighed up together, the others down, in turn for all
-    targets until each is met. Of all weights that meet the targets these are the nearest to where they started.
+    targets; and back again, where other targets bring the class more than it asks for (Bregman 1967). Of all weights
+    that meet the targets these are the nearest to where they started, by the Kullback-Leibler divergence.
 
     Raises:
         ValueError: a target's class is in no label map, or the targets cannot be met together.
@@ -50,16 +51,26 @@ def weigh(
     for label in targets:
         if not presence[:, label].any():
             raise ValueError(f"--target: no label map holds {space.classes[label]!r}")
-    weights = balanced_weights(presence)
-    for _ in range(ROUNDS):
+    weights, raised = balanced_weights(presence), dict.fromkeys(targets, 0.0)  # logs of factors
+    for turn in range(ROUNDS):
+        back, moved = turn < ROUNDS // 2, 0.0  # where that takes too long, targets that are met are enough
         for label, target in targets.items():
             held = presence[:, label]
-            share = weights[held].sum()
-            if 0 < share < target:
-                weights = np.where(held, weights * target / share, weights * (1 - target) / (1 - share))
+            own, rest = weights[held].sum(), weights[~held].sum()
+            if own == 0 or rest == 0:
+                continue
+            if target == 1:
+                weights = np.where(held, weights / own, 0)
+                continue
+            step = max(np.log(target / (1 - target) * rest / own), -raised[label] if back else 0.0)
+            weights = np.where(held, weights * np.exp(step), weights)
+            weights /= weights.sum()
+            raised[label] += step
+            moved = max(moved, abs(step))
         shares = {label: weights[presence[:, label]].sum() for label in targets}
-        if all(shares[label] > target - TOLERANCE for label, target in targets.items()):
-            return weights / weights.sum()
+        met = all(shares[label] > target - TOLERANCE for label, target in targets.items())
+        if met and (moved < TOLERANCE or not back):
+            return weights
     short = ", ".join(f"{space.classes[label]} {shares[label]:.1%} of {targets[label]:.1%}" for label in targets)
     raise ValueError(f"--target: these label maps cannot meet all targets together; at best {short}")
 

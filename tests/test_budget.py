@@ -42,6 +42,31 @@ def test_targets_are_met_and_what_they_do_not_touch_keeps_its_proportion():
     np.testing.assert_allclose(weigh(PRESENCE, {0: 0.3, 2: 0.1}, SPACE), free)  # there already
 
 
+def test_several_targets_weigh_up_no_more_than_they_take_in_whatever_order():
+    """Where a target comes with another one there is nothing to weigh up: the maps without that stay alike."""
+    presence = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0]], bool)
+    free = weigh(presence, {}, SPACE)
+    expected = [0.6, *(0.4 * free[1:] / free[1:].sum())]  # by road alone; sky is then in 77 %
+    for targets in ({0: 0.7, 1: 0.6}, {1: 0.6, 0: 0.7}):
+        np.testing.assert_allclose(weigh(presence, targets, SPACE), expected, atol=1e-5)
+
+
+def test_of_all_weights_that_meet_the_targets_these_are_the_nearest():
+    """By the conditions of Karush, Kuhn and Tucker: log(w / free) is a sum of a number of each target that holds w."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        presence = rng.random((40, 4)) < 0.4
+        presence[:4] |= np.eye(4, dtype=bool)
+        targets = {label: rng.uniform(0.3, 0.7) for label in range(3)}
+        weights, free = weigh(presence, targets, SPACE), weigh(presence, {}, SPACE)
+        design = np.column_stack([np.ones(len(presence)), presence[:, list(targets)]])
+        (_, *numbers), residual, *_ = np.linalg.lstsq(design, np.log(weights / free), rcond=None)
+        assert residual < 1e-12
+        for label, number in zip(targets, numbers, strict=True):
+            slack = weights[presence[:, label]].sum() - targets[label]
+            assert number > -1e-5 and slack > -1e-5 and number * slack < 1e-5
+
+
 def test_targets_that_cannot_be():
     with pytest.raises(ValueError, match="no label map holds 'sign'"):
         weigh(PRESENCE[:3], {3: 0.1}, SPACE)

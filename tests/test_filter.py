@@ -12,9 +12,10 @@ from mmseg_data import jpeg
 
 from augment.filter.calibrate import load_calibration
 from augment.filter.decide import decide, fake_limit
-from augment.filter.neighbours import Neighbours
+from augment.filter.neighbours import CHUNK, Neighbours
 from augment.filter.rules import ClassLosses, PixelRule, SampleRules, average, reject
 from augment.filter.run import SUMMARY, kept_keys, read_decisions
+from augment.filter.scorer import Images, LabelMaps
 from augment.record import Record
 from augment.shards import (
     Sample,
@@ -150,6 +151,8 @@ def test_each_rule_drops_what_it_says():
     rows = [row(str(number), fake=fake) for number, fake in enumerate([0.9, 0.1, 0.8, 0.2, 0.3])]
     assert verdicts(rows, drop_fakest=0.4) == {"0": "fake", "1": None, "2": "fake", "3": None, "4": None}
     assert set(verdicts(rows, drop_fakest=0.19).values()) == {None}  # less than one of five
+    rows = [row(f"{number:03d}", fake=number / 100) for number in range(100)]
+    assert list(verdicts(rows, drop_fakest=0.29).values()).count("fake") == 29
     rows = [row("0", novelty=0.29), row("1", novelty=0.3)]
     assert verdicts(rows, min_novelty=0.3) == {"0": "copy", "1": None}
 
@@ -192,6 +195,15 @@ def test_neighbours_by_hand():
     assert itself == "zero" and same == pytest.approx(0, abs=1e-4)
     with pytest.raises(ValueError, match="the 2 real images are too few or too alike"):
         Neighbours.of(["a", "b"], features[[0, 0]])
+
+
+def test_distances_of_many_real_images_are_taken_in_parts():
+    """Without each image's own, wherever a part begins."""
+    features = np.random.default_rng(0).normal(size=(2 * CHUNK + 3, 8)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    cosines = features @ features.T - 3 * np.eye(len(features))
+    found = Neighbours.of([str(number) for number in range(len(features))], features)
+    assert found.typical == pytest.approx(np.median(1 - cosines.max(axis=1)), rel=1e-3)
 
 
 # Whole shards --------------------------------------------------------------------------------------------------------
@@ -240,6 +252,23 @@ def test_the_same_bytes_by_parts_by_batches_of_one_and_after_a_stop(shards, tmp_
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
 
 
+def test_a_shard_that_another_process_has_filtered_meanwhile_stays(shards, tmp_path):
+    """As after the same command in two windows: a stop between two files of the second would tear what was whole."""
+    run(shards, tmp_path / "whole", ByColour())
+    whole, marks = contents(tmp_path / "whole"), {"tar": b"\n", "jsonl": b"", "stats.json": b"\n"}
+    marked = {f"00000.{name}": whole[f"00000.{name}"] + mark for name, mark in marks.items()}
+
+    class Overtaken(ByColour):
+        def score(self, images: Images, label_maps: LabelMaps) -> tuple[np.ndarray, np.ndarray]:
+            if self.looked == 5:  # real images
+                for name, content in marked.items():
+                    (tmp_path / "out" / name).write_bytes(content)
+            return super().score(images, label_maps)
+
+    assert run(shards, tmp_path / "out", Overtaken())["totals"]["samples"] == 11
+    assert contents(tmp_path / "out") == whole | marked
+
+
 def test_other_rules_for_samples_need_no_second_look_but_other_limits_another_folder(shards, tmp_path):
     run(shards, tmp_path, ByColour())
     scorer = ByColour()
@@ -264,6 +293,22 @@ def test_a_bad_sample_is_a_counted_row(shards, tmp_path):
     decision = next(it for it in read_decisions(tmp_path / "out") if it["key"] == bad["key"])
     assert decision["error"] == "png: the checksum is not that of the row" and not decision["keep"]
     assert json.loads((tmp_path / "out" / "00002.stats.json").read_text())["by_status"] == {"ok": 3, "unreadable": 1}
+
+
+@pytest.mark.parametrize(("broken", "named"), [("reals", "real_3"), ("samples", "00001")])
+def test_losses_that_are_not_finite_end_the_filter(shards, tmp_path, broken, named):
+    """As of a network whose training went astray: no limit would be known, and no pixel rejected."""
+
+    class Astray(ByColour):
+        def score(self, images: Images, label_maps: LabelMaps) -> tuple[np.ndarray, np.ndarray]:
+            first, (losses, fake) = self.looked, super().score(images, label_maps)
+            seen = np.arange(first, self.looked)
+            losses[seen == (3 if broken == "reals" else 10)] = np.nan
+            return losses, fake
+
+    with pytest.raises(ValueError, match=f"{named}.* loss is not finite"):
+        run(shards, tmp_path, Astray())
+    assert not (tmp_path / SUMMARY).exists()
 
 
 def test_distances_are_those_of_the_features(shards, tmp_path):

@@ -2,10 +2,12 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 from run_tool import TOOLS, run_tool
 from test_mmseg_scorer import nearest_colour
@@ -51,7 +53,7 @@ def test_by_the_discriminator_it_says_what_it_did_and_goes_on(tool, gan, shards,
     out = tmp_path / "out"
     with Image.open(out / "sheet.png") as sheet:
         assert sheet.size == (3 * (64 + 2) - 2, 8 * (32 + 2) - 2)
-    decisions = read_decisions(out)
+    decisions = list(read_decisions(out))
     assert len(decisions) == 20 and all(0 <= row["fake"] <= 1 and row["novelty"] > 0 for row in decisions)
     summary = json.loads((out / "filter.json").read_text())
     assert summary["classes"] == ["sky", "road", "car"] and set(summary["hardness"]) == {"sky", "road", "car"}
@@ -66,12 +68,59 @@ def test_by_the_discriminator_it_says_what_it_did_and_goes_on(tool, gan, shards,
     assert code == 2 and "quantile: 0.95 → 0.5" in said and "choose another --out" in said
 
 
+def test_the_real_images_are_those_that_the_gan_was_trained_on(tool, gan, tiny_root, tmp_path):
+    """Also where their split is called otherwise, as in ADE20K and COCO-Stuff."""
+    root, run = tmp_path / "data", tmp_path / "gan"
+    shutil.copytree(tiny_root, root)
+    (root / "train").rename(root / "training")
+    shutil.copytree(gan, run)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["data"] |= {"root": str(root), "train_split": "training"}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    code, _, said = tool("--scorer", "discriminator", "--gan", run, "--features", "none")
+    assert code == 0, said
+    real = json.loads((tmp_path / "out" / "filter.json").read_text())["settings"]["real"]
+    assert (real["split"], real["images"]) == ("training", 10)
+
+
 def test_jobs_of_an_array_filter_together(tool, gan, tmp_path):
     by = ("--scorer", "discriminator", "--gan", gan, "--features", "none")
     code, printed, _ = tool(*by, "--part", "0/2")
     assert code == 0 and "part 0 of 2" in printed and not (tmp_path / "out" / "filter.json").exists()
     code, printed, _ = tool(*by, "--part", "1/2")
     assert code == 0 and "of 20 samples" in printed
+
+
+def test_real_label_maps_are_read_once_and_a_bad_one_is_named_before_anything_is_looked_at(
+    tool, gan, tiny_root, tmp_path
+):
+    root = tmp_path / "data"
+    shutil.copytree(tiny_root, root)
+    options = ("--scorer", "discriminator", "--gan", gan, "--data-root", root, "--features", "none")
+    bad = root / "train" / "labels" / "09.png"
+    good = bad.read_bytes()
+    bad.write_bytes(b"torn")
+    code, printed, said = tool(*options)
+    assert code == 2 and "label map cannot be read" in said and str(bad) in said
+    assert not list((tmp_path / "out").glob("*"))
+    bad.write_bytes(good)
+    assert tool(*options)[0] == 0
+    bad.write_bytes(b"torn")
+    code, printed, said = tool(*options, "--max-rejected", "0.5")
+    assert code == 0 and "of 20 samples" in printed, said
+
+
+def test_shards_of_which_nothing_can_be_read_are_a_count_without_a_picture(tool, gan, shards, tmp_path):
+    torn = tmp_path / "torn"
+    shutil.copytree(shards, torn)
+    for tar in torn.glob("*.tar"):
+        tar.write_bytes(bytes(tar.stat().st_size))
+    by = ("--scorer", "discriminator", "--gan", gan, "--features", "none")
+    code, printed, said = tool(*by, "--shards", torn)
+    assert code == 0, said
+    assert "rejected: none of 0 labelled pixels" in printed
+    assert "kept: 0 of 20 samples; dropped: unreadable 20" in printed
+    assert "sheet.png" not in printed and not (tmp_path / "out" / "sheet.png").exists()
 
 
 def test_by_a_segmenter_in_its_work_dir(tool, tiny_root, tmp_path):
@@ -102,6 +151,10 @@ def test_by_a_segmenter_in_its_work_dir(tool, tiny_root, tmp_path):
             "--config means nothing with --scorer disc",
         ),
         (["--scorer", "discriminator", "--gan", "GAN", "--batch-size", "0"], "--batch-size is at least 1, not 0"),
+        (
+            ["--scorer", "discriminator", "--gan", "GAN", "--split", "test"],
+            "--split test: limits of test images would leak the test into the training",
+        ),
         (["--scorer", "discriminator", "--gan", "nowhere"], "is not the run folder of a GAN"),
         (["--scorer", "discriminator", "--gan", "GAN", "--tolerance", "1", "--quantile", "0.9"], "give one of them"),
         (

@@ -102,7 +102,8 @@ def test_wrong_pixels_are_rejected_by_the_limits_of_a_filter(tmp_path):
     config, checkpoint = nearest_colour(tmp_path)
     scorer = SegmenterScorer(str(config), checkpoint, space, CPU)
     limits = {"sky": 1.2, "road": 0.3, "car": None}
-    summary = {"classes": space.classes, "limits": limits, "origin": scorer.origin(), "settings": {"window": 1}}
+    settings = {**scorer.describe(), "window": 1}
+    summary = {"classes": space.classes, "limits": limits, "origin": scorer.origin(), "settings": settings}
     (tmp_path / "filter" / "filter.json").write_text(json.dumps(summary))
 
     raw, filtered = (

@@ -15,7 +15,7 @@ from augment.filter.rules import SampleRules
 from augment.filter.run import kept_keys, read_decisions
 from augment.mmseg.config import load_config
 from augment.mmseg.mix import MixSynthetic
-from augment.mmseg.segmenter_filter import SegmenterScorer, find_checkpoint, open_again
+from augment.mmseg.segmenter_filter import SegmenterScorer, find_checkpoint, open_again, sums_masks
 from augment.mmseg.shard_dataset import ShardSegDataset, index_shards
 from augment.shards import read_member, read_rows
 from dpsims.labels import LabelSpace, default_palette
@@ -71,10 +71,22 @@ def test_a_head_of_one_channel_is_refused(tmp_path):
         SegmenterScorer(str(config), checkpoint, LabelSpace(("sky", "road"), default_palette(2)), torch.device("cpu"))
 
 
+def summary_of(scorer: SegmenterScorer) -> dict:
+    """What `filter.json` says of it."""
+    return json.loads(json.dumps({"settings": {**scorer.describe(), "window": 1}, "origin": scorer.origin()}))
+
+
 def test_it_is_opened_again_from_what_a_filter_says_of_it(tmp_path):
     scorer = scorer_of(tmp_path, SPACE.classes)
-    again = open_again(json.loads(json.dumps(scorer.origin())), SPACE, (2, 3), torch.device("cpu"))
+    again = open_again(summary_of(scorer), SPACE, (2, 3), torch.device("cpu"))
     assert again.describe() == scorer.describe() and again.origin() == scorer.origin()
+
+
+def test_limits_are_of_the_very_network_that_they_were_measured_with(tmp_path):
+    summary = summary_of(scorer_of(tmp_path, SPACE.classes))
+    summary["settings"]["sha256"] = "0" * 64  # then the training went on, and wrote another one into its place
+    with pytest.raises(ValueError, match=r"nearest\.pth is not what the filter has looked with \(sha256: '0+.* → "):
+        open_again(summary, SPACE, (2, 3), torch.device("cpu"))
 
 
 def test_a_filter_at_another_size_is_another_one(tmp_path):
@@ -86,12 +98,21 @@ def test_a_filter_at_another_size_is_another_one(tmp_path):
     assert described[0]["sha256"] == described[1]["sha256"] and described[0] != described[1]
 
 
-def test_mask_classification_is_told_from_a_softmax():
-    """By the classes of mmseg: what else is no BaseDecodeHead has no logits either."""
-    from mmseg.models.decode_heads.decode_head import BaseDecodeHead
-
-    assert issubclass(MODELS.get("FPNHead"), BaseDecodeHead) and issubclass(MODELS.get("SegformerHead"), BaseDecodeHead)
-    assert not issubclass(MODELS.get("Mask2FormerHead"), BaseDecodeHead)
+@pytest.mark.parametrize(
+    ("name", "sums"),
+    [
+        ("FPNHead", False),
+        ("SegformerHead", False),
+        ("PointHead", False),
+        ("MaskFormerHead", True),
+        ("Mask2FormerHead", True),
+        ("SideAdapterCLIPHead", True),
+    ],
+)
+def test_mask_classification_is_told_from_a_softmax(name, sums):
+    """By the classes of mmseg: what is no BaseDecodeHead has no logits, and SAN, which is one, has none either."""
+    kind = MODELS.get(name)
+    assert sums_masks(kind.__new__(kind)) == sums
 
 
 def test_the_best_checkpoint_of_a_work_dir_is_taken(tmp_path):
@@ -131,7 +152,7 @@ LOAD = [{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations"}, {"type": "Pa
 
 def test_only_kept_samples_are_there_with_filtered_label_maps(shards, decisions):
     kept = sorted(kept_keys(decisions, shards))
-    assert 0 < len(kept) < len(read_decisions(decisions))
+    assert 0 < len(kept) < len(list(read_decisions(decisions)))
     images = {row["key"]: row for shard in range(3) for row in read_rows(shards, shard)}
     filtered = {row["key"]: row | {"shard": shard} for shard in range(3) for row in read_rows(decisions, shard)}
     dataset = ShardSegDataset(str(shards), decisions=str(decisions), pipeline=LOAD)

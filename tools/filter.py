@@ -6,6 +6,7 @@ The shards stay as they are; what is decided lies beside them, and training lays
 import argparse
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from augment.filter.run import SUMMARY, describe, open_shards, run_filter
 from augment.filter.scorer import DiscriminatorScorer, Scorer
 from augment.report.filtering import class_table, filter_sheet
 from augment.report.wording import share
+from augment.sources import SPLITS
 from augment.storage import Folder, new_file, open_folder
 from augment.synthesize import find_part
 from dpsims.data import FolderDataset
@@ -67,7 +69,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--layout", choices=LAYOUTS, help="how its folders and files are named (default: the run's, or generic)")
     spaces_help = "how its ids are read (default: the run's, or those of DIR/meta.json)"
     add("--label-space", choices=label_space_names(), help=spaces_help)
-    add("--split", default="train", help="which of them (default: %(default)s)")
+    add("--split", help="which of them (default: what the run was trained on, else train)")
     add("--max-real", type=int, metavar="N", help="only so many, at equal distances (default: all)")
 
     add = parser.add_argument_group("a pixel is rejected if its loss is above the limit of its class").add_argument
@@ -116,6 +118,8 @@ def check_options(arguments: argparse.Namespace) -> tuple[PixelRule, SampleRules
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ValueError(f"{flag(name)} is at least 1, not {value}")
+    if SPLITS.get(arguments.split) == "test":
+        raise ValueError(f"--split {arguments.split}: limits of test images would leak the test into the training")
     tolerance, quantile = arguments.tolerance, arguments.quantile
     if tolerance is None and quantile is None:
         tolerance, quantile = (TOLERANCE, None) if arguments.scorer == "segmenter" else (None, QUANTILE)
@@ -137,7 +141,6 @@ def run(arguments: argparse.Namespace) -> None:
     place = find_reals(arguments)
     dataset = open_reals(place, space, size)
     indices = spread_indices(len(dataset), arguments.max_real)
-    check_label_maps(dataset, indices, arguments.threads)
     embedder = open_embedder(arguments, device)
     real = {"root": str(place.root.resolve()), "split": place.split, "images": len(indices)}
     features = embedder and {"network": embedder.name, "fingerprint": embedder.fingerprint}
@@ -147,7 +150,7 @@ def run(arguments: argparse.Namespace) -> None:
         shards,
         arguments.out,
         scorer,
-        partial(named_reals, dataset, indices, compute),
+        partial(named_reals, dataset, indices, compute, arguments.threads),
         rule,
         sample_rules,
         settings=describe(manifest, scorer, rule, real, features),
@@ -180,13 +183,14 @@ def open_scorer(
 
 def find_reals(arguments: argparse.Namespace) -> Place:
     """Where the real images are."""
-    return find_place(
+    place = find_place(
         [arguments.gan] if arguments.gan else [],
         root=arguments.data_root,
         layout=arguments.layout,
         label_space=arguments.label_space,
-        split=arguments.split,
+        split=arguments.split or "train",
     )
+    return replace(place, split=arguments.split or place.train_split)
 
 
 def open_reals(place: Place, space: LabelSpace, size: tuple[int, int]) -> FolderDataset:
@@ -204,15 +208,21 @@ def open_embedder(arguments: argparse.Namespace, device: torch.device) -> Embedd
     return load_embedder(arguments.features, arguments.features_weights).to(device)
 
 
-def named_reals(dataset: FolderDataset, indices: list[int], compute: Compute) -> Iterator[tuple[str, Labelled]]:
+def named_reals(
+    dataset: FolderDataset, indices: list[int], compute: Compute, threads: int
+) -> Iterator[tuple[str, Labelled]]:
+    """The real images with their names; a bad label map is a ValueError before the first of them."""
+    check_label_maps(dataset, indices, threads)
     names = [dataset.pairs[index].key for index in indices]
     return zip(names, read_labelled(dataset, indices, compute), strict=True)
 
 
 def report(shards: Folder, out: Path, space: LabelSpace, summary: dict) -> None:
     """What was decided, and where to look."""
-    with new_file(out / "sheet.png") as part:
-        save_grid(part, filter_sheet(shards, out, space))
+    sheet = out / "sheet.png"
+    if rows := filter_sheet(shards, out, space):
+        with new_file(sheet) as part:
+            save_grid(part, rows)
     totals = summary["totals"]
     pixels, rejected = sum(totals["pixels"].values()), sum(totals["rejected_pixels"].values())
     print(class_table(summary))
@@ -220,7 +230,8 @@ def report(shards: Folder, out: Path, space: LabelSpace, summary: dict) -> None:
     dropped = ", ".join(f"{reason} {count}" for reason, count in totals["dropped"].items())
     print(f"kept: {totals['kept']:,} of {totals['samples']:,} samples" + (f"; dropped: {dropped}" if dropped else ""))
     print(f"all numbers: {out / SUMMARY}")
-    print(f"look at it: {out / 'sheet.png'} (image | label map | rejected pixels in white; worst sample first)")
+    if rows:
+        print(f"look at it: {sheet} (image | label map | rejected pixels in white; worst sample first)")
     print(f"train with it: tools/train_segmenter.py … --shards {shards} --decisions {out}")
 
 

@@ -1,4 +1,4 @@
-"""What real images look like to a scorer, against which synthetic ones are then held; measured once for all processes.
+"""What real images look like to a scorer, against which synthetic ones are then held: one file for all processes.
 
 calibration.json    settings, losses of each class, limits, how fake real images look, typical distance
 real.safetensors    features of the real images
@@ -6,7 +6,7 @@ real.safetensors    features of the real images
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from augment.filter.neighbours import Neighbours, embed
 from augment.filter.rules import ClassLosses, PixelRule, average
-from augment.filter.scorer import Scorer
+from augment.filter.scorer import Scorer, check_finite
 from augment.shards import differences
 from augment.storage import new_file, read_json, write_text
 from dpsims.labels import LabelSpace
@@ -84,7 +84,7 @@ def calibrate(
     """Look at all real images: names, and images with their label maps in the frame of the synthetic ones.
 
     Raises:
-        ValueError: there are none, or they are too few for distances.
+        ValueError: there are none, they are too few for distances, or one has a loss that is not finite.
     """
     losses, fakes, names, features = ClassLosses(space.num_classes), [], [], []
     waiting = iter(reals)
@@ -93,6 +93,7 @@ def calibrate(
             images = [image for _, (image, _) in batch]
             label_maps = [label_map for _, (_, label_map) in batch]
             found, fake = scorer.score(images, label_maps)
+            check_finite(found, [name for name, _ in batch])
             for of_image, label_map in zip(found, label_maps, strict=True):
                 losses.add(average(of_image, label_map, rule.window), label_map)
             fakes += [] if fake is None else fake.tolist()
@@ -120,9 +121,12 @@ def save_calibration(out: Path, calibration: Calibration, settings: dict) -> Non
     if neighbours is not None:
         with new_file(out / FEATURES) as part:
             save_file({"features": neighbours.features}, part)
-    values = asdict(calibration) | {
+    values = {
+        "images": calibration.images,
+        "pixels": calibration.pixels,
         "hardness": [None if np.isnan(value) else value for value in calibration.hardness.tolist()],
         "limits": [None if np.isinf(value) else value for value in calibration.limits.tolist()],
+        "fake": calibration.fake,
         "neighbours": neighbours and {"names": neighbours.names, "typical": neighbours.typical},
     }
     write_text(out / CALIBRATION, json.dumps({"settings": settings, **values}, indent=1, ensure_ascii=False) + "\n")

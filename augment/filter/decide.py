@@ -73,8 +73,11 @@ def reason_of(row: dict, rules: SampleRules, share: float, fakest: float, kept_b
 
 def fake_limit(rows: Iterable[dict], share: float | int | None) -> float:
     """Above which the fakest of all samples lie: of N, at most `share`·N."""
-    fakes = np.sort([row["fake"] for row in rows if row["fake"] is not None]) if share else np.empty(0)
-    return float(fakes[len(fakes) - 1 - int(share * len(fakes))]) if len(fakes) else np.inf
+    if not share:
+        return np.inf
+    fakes = np.sort([row["fake"] for row in rows if row["fake"] is not None])
+    most = int(share * len(fakes) + 1e-9)  # 0.29 · 100 is a bit less than 29
+    return float(fakes[-1 - most]) if len(fakes) else np.inf
 
 
 def check_measured(row: dict, rules: SampleRules) -> None:

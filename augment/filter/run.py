@@ -11,7 +11,7 @@ The shards stay as they are. The same command goes on; other rules for whole sam
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -93,7 +93,8 @@ def run_filter(
         The content of `filter.json`; None while shards of other parts are missing.
 
     Raises:
-        ValueError: `out` holds shards or a filter of other settings, or the rules ask for what is not measured.
+        ValueError: `out` holds shards or a filter of other settings, the rules ask for what is not measured, or a loss
+            is not finite.
     """
     space, size, _ = open_shards(shards)
     if (out / MANIFEST).exists():
@@ -168,11 +169,10 @@ def read_summary(out: Path) -> dict:
     return read_json(out / SUMMARY)
 
 
-def read_decisions(out: Path) -> list[dict]:
-    """The rows of `decisions.jsonl`; a ValueError if the filter is not finished."""
-    read_summary(out)
+def read_decisions(out: Path) -> Iterator[dict]:
+    """The rows of `decisions.jsonl`, one at a time."""
     with open(out / DECISIONS, encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+        yield from map(json.loads, lines)
 
 
 def kept_keys(out: Path, shards: Path) -> set[str]:
@@ -181,10 +181,10 @@ def kept_keys(out: Path, shards: Path) -> set[str]:
     Raises:
         ValueError: it is not finished, is of other shards, or keeps none.
     """
-    kept = {row["key"] for row in read_decisions(out) if row["keep"]}
     filtered = read_summary(out)["settings"]["shards"]["manifest_sha256"]
     if filtered != manifest_sha256(read_manifest(shards)):
         raise ValueError(f"the filter in {out} is of other shards than those in {shards}")
+    kept = {row["key"] for row in read_decisions(out) if row["keep"]}
     if not kept:
         raise ValueError(f"the filter in {out} keeps no sample")
     return kept

@@ -15,6 +15,13 @@ Images = Sequence[UInt8[np.ndarray, "h w 3"]]
 LabelMaps = Sequence[UInt8[np.ndarray, "h w"]]
 
 
+def check_finite(losses: Float32[np.ndarray, "n h w"], names: Sequence[str]) -> None:
+    """See that each image has losses: of those that are no numbers no limit comes, and none is above it."""
+    for of_image, name in zip(losses, names, strict=True):
+        if not np.isfinite(of_image).all():
+            raise ValueError(f"{name}: the scorer's loss is not finite; its network has gone astray in training")
+
+
 @runtime_checkable
 class Scorer(Protocol):
     """A trained segmenter, or the discriminator of a GAN."""

@@ -22,7 +22,7 @@ from torch import nn
 from augment.filter.calibrate import Calibration
 from augment.filter.neighbours import distances, embed
 from augment.filter.rules import average, reject
-from augment.filter.scorer import Scorer
+from augment.filter.scorer import Scorer, check_finite
 from augment.ordered_map import ordered_map
 from augment.report.sheet import decoded
 from augment.shards import OK, image_extension, member_places, read_member, read_rows, shard_file
@@ -95,7 +95,10 @@ class Filter:
     pool: ThreadPoolExecutor
 
     def run(self, shards: Folder, out: Folder, shard: int) -> Iterator[int]:
-        """Filter a shard and commit that; yields how many samples each step took. The same shard, the same bytes."""
+        """Filter a shard and commit that; yields how many samples each step took. The same shard, the same bytes.
+
+        A shard that another process has committed meanwhile stays as it is.
+        """
         rows = [row for row in read_rows(shards, shard) if row["status"] == OK]
         samples: list[Measured] = []
         features: list[Float32[np.ndarray, " d"] | None] = []
@@ -111,6 +114,9 @@ class Filter:
                             pixels, rejected = pixels + before, rejected + before - after
                             writer.write({"__key__": seen.sample.key, LABEL: encode_label_png(seen.kept)})
                     yield len(batch)
+            if shard_file(out, shard, "stats.json").exists():
+                tar.unlink()
+                return
             size, sha256, places = tar.stat().st_size, {"tar": file_sha256(tar)}, member_places(tar)
         with new_file(shard_file(out, shard, "jsonl")) as jsonl:
             lines = [
@@ -156,6 +162,7 @@ class Filter:
 
     def look(self, batch: Sequence[Seen], images: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Iterator[Seen]:
         losses, fake = self.scorer.score(images, [seen.label_map for seen in batch])
+        check_finite(losses, [seen.sample.key for seen in batch])
         features = None if self.embedder is None else embed(self.embedder, images, self.device)
         near = None if features is None else self.calibration.neighbours.nearest(features)
         for place, seen in enumerate(batch):

@@ -90,7 +90,7 @@ class PaintSynthetic(Mixing):
         if self.decisions is not None:
             summary, self.limits = read_limits(self.decisions, snapshot.space)
             self.window = summary["settings"]["window"]
-            self.scorer = open_again(summary["origin"], snapshot.space, size, device)
+            self.scorer = open_again(summary, snapshot.space, size, device)
         reader = Reader(space, size, snapshot.instances, where_given=self.perturb is not None)
         return UnpaintedDataset(sources, reader, self.perturbation(sources, reader), seed=self.seed)
 

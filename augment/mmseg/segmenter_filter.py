@@ -8,12 +8,14 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float32
 from mmengine.runner import find_latest_checkpoint
+from mmseg.models.decode_heads import SideAdapterCLIPHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
 from augment.filter.scorer import DiscriminatorScorer, Images, LabelMaps, Scorer
 from augment.mmseg.config import datasets_of, load_config
 from augment.mmseg.scorer import load_segmenter, prepare
+from augment.shards import differences
 from dpsims.labels import IGNORE_INDEX, LabelSpace
 from dpsims.sample import file_sha256
 
@@ -41,8 +43,7 @@ class SegmenterScorer:
                 f"{type(head).__name__} gives one channel for two classes, which has no cross-entropy here"
             )
         self.segmenter = segmenter
-        # Mask classification (Mask2Former) sums up probabilities of masks: shares of their sum stand for a softmax.
-        self.sums_masks = not isinstance(head, BaseDecodeHead)
+        self.sums_masks = sums_masks(head)
         known = segmenter.prediction_ids < len(segmenter.classes)
         ids = torch.full((256,), IGNORE_INDEX)
         ids[segmenter.prediction_ids[known]] = torch.arange(len(segmenter.prediction_ids))[known]
@@ -72,7 +73,7 @@ class SegmenterScorer:
     def losses(self, logits: Tensor, label_map: Tensor) -> Float32[np.ndarray, "h w"]:
         """(S, H, W) and (H, W) → the loss of each pixel."""
         target = self.model_ids[label_map].to(logits.device)
-        if self.sums_masks:
+        if self.sums_masks:  # shares of their sum stand for a softmax
             logits = (logits / logits.sum(dim=0).clamp(min=1e-8)).clamp(min=1e-8).log()
         loss = F.cross_entropy(logits[None].float(), target[None], ignore_index=IGNORE_INDEX, reduction="none")
         return loss[0].cpu().numpy()
@@ -82,6 +83,11 @@ def decode_head(model: nn.Module) -> nn.Module:
     """That which makes the logits: the last one of a cascade."""
     head = model.decode_head
     return head[-1] if isinstance(head, nn.ModuleList) else head
+
+
+def sums_masks(head: nn.Module) -> bool:
+    """Whether it classifies masks (Mask2Former, SAN): a class's score is a sum of probabilities, and no logit."""
+    return not isinstance(head, BaseDecodeHead) or isinstance(head, SideAdapterCLIPHead)
 
 
 def find_checkpoint(place: Path) -> Path:
@@ -99,11 +105,23 @@ def find_checkpoint(place: Path) -> Path:
     return best[-1] if best else Path(latest)
 
 
-def open_again(origin: dict, space: LabelSpace, size: tuple[int, int], device: torch.device) -> Scorer:
-    """The scorer of a finished filter."""
+def open_again(summary: dict, space: LabelSpace, size: tuple[int, int], device: torch.device) -> Scorer:
+    """The scorer of a finished filter, of which this is `filter.json`.
+
+    Raises:
+        ValueError: another one lies in its place now, whose losses the limits are not of.
+    """
+    origin = summary["origin"]
     if "run" in origin:
-        return DiscriminatorScorer(Path(origin["run"]), space, size, device)
-    return SegmenterScorer(origin["config"], Path(origin["checkpoint"]), space, device, origin["options"])
+        scorer: Scorer = DiscriminatorScorer(Path(origin["run"]), space, size, device)
+    else:
+        scorer = SegmenterScorer(origin["config"], Path(origin["checkpoint"]), space, device, origin["options"])
+    described = scorer.describe()
+    changed = differences({key: summary["settings"].get(key) for key in described}, described)
+    if changed:
+        place = origin.get("run") or origin["checkpoint"]
+        raise ValueError(f"{place} is not what the filter has looked with ({'; '.join(changed)}); filter anew")
+    return scorer
 
 
 def find_config(work_dir: Path) -> Path:

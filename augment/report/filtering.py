@@ -56,16 +56,19 @@ def filter_facts(summary: dict) -> dict[str, str]:
 
 
 def filter_sheet(shards: Folder, out: Path, space: LabelSpace) -> list[list[UInt8[np.ndarray, "h w 3"]]]:
-    """Rows of an image, its label map, and the label map with rejected pixels in white; from the worst score on."""
-    decided = [row for row in read_decisions(out) if row["error"] is None]
-    shown = {row["key"] for row in spread(sorted(decided, key=lambda row: row["score"]), ROWS)}
+    """Rows of an image, its label map, and the label map with rejected pixels in white; from the worst score on.
+
+    No rows where no sample can be read.
+    """
+    decided = sorted((row["score"], row["key"]) for row in read_decisions(out) if row["error"] is None)
+    shown = [key for _, key in spread(decided, ROWS)]
     cells = {}
     for shard in committed_shards(shards):
         images = {row["key"]: row for row in read_rows(shards, shard) if row["status"] == OK and row["key"] in shown}
         labels = {row["key"]: row for row in read_rows(out, shard) if row["key"] in images}
         for key, row in images.items():
             cells[key] = draw(shards, row, out, labels[key] | {"shard": shard}, space)
-    return [cells[row["key"]] for row in sorted(decided, key=lambda row: row["score"]) if row["key"] in shown]
+    return [cells[key] for key in shown]
 
 
 def draw(shards: Folder, row: dict, out: Path, filtered: dict, space: LabelSpace) -> list[UInt8[np.ndarray, "h w 3"]]:
