@@ -220,6 +220,14 @@ def test_options_that_make_no_sense(options, message, data, tmp_path, monkeypatc
         tool["build"](arguments)
 
 
+def test_a_config_for_any_data_set_takes_its_length_from_itself(data, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    tool = runpy.run_path(str(ROOT / "tools" / "gain.py"))
+    generic = CONFIGS / "efficientnet_lite0_fpn_generic_real.py"
+    command = [str(generic), "--data-root", str(data[0]), "--out", str(tmp_path / "out"), "--arms", "real"]
+    assert tool["build"](tool["parse_args"](command)).iterations == Config.fromfile(generic).train_cfg.max_iters
+
+
 def test_trainings_side_by_side_share_the_cores_unless_told_otherwise(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
     places = runpy.run_path(str(ROOT / "tools" / "gain.py"))["places"]

@@ -91,7 +91,8 @@ def build(arguments: argparse.Namespace) -> "Comparison":
         arms=arms,
         mix=mix,
         seeds=arguments.seeds,
-        iterations=arguments.iterations or load_config(arguments.config).train_cfg.max_iters,
+        iterations=arguments.iterations
+        or load_config(arguments.config, data_root=arguments.data_root).train_cfg.max_iters,
         budgets=arguments.equal,
         synthesis=arguments.synthesis,
         perturb=arguments.perturb,
