@@ -238,4 +238,7 @@ def test_trainings_side_by_side_share_the_cores_unless_told_otherwise(monkeypatc
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert places(2) == [{"OMP_NUM_THREADS": "1"}] * 2
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert [place["CUDA_VISIBLE_DEVICES"] for place in places(3)] == ["0", "1", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-8f")  # the others are somebody else's
+    assert [place["CUDA_VISIBLE_DEVICES"] for place in places(3)] == ["2", "GPU-8f", "2"]
