@@ -154,6 +154,16 @@ def test_more_seeds_go_on_and_other_settings_are_refused(data, tmp_path):
         comparison(data, tmp_path, parts=parts).prepare()
 
 
+def test_a_config_that_reads_other_variables_than_before_is_refused(data, tmp_path, monkeypatch):
+    comparison(data, tmp_path).prepare()
+    moved = [dataclasses.replace(part, data=data[0].parent / "moved") for part in comparison(data, tmp_path).parts]
+    moved[0].data.symlink_to(data[0])
+    comparison(data, tmp_path, parts=moved).prepare()  # the same files
+    monkeypatch.setenv("SEG_WIDTH", "96")
+    with pytest.raises(ValueError, match=r"100/configs/real\.py was made with other settings \(.*width: 128 → 96"):
+        comparison(data, tmp_path).prepare()
+
+
 def test_a_generator_that_saw_more_labels_is_refused(data, tmp_path):
     seen = r"0.5=.*gan was trained on 6 images, 3 of them not among the 3 of this fraction"
     with pytest.raises(ValueError, match=seen):

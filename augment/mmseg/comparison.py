@@ -24,13 +24,15 @@ from augment.mmseg.config import check_data, datasets_of, load_config
 from augment.mmseg.shard_dataset import check_classes
 from augment.mmseg.train_on_synthetic import check_settings, keep_settings, split_sha256
 from augment.report.gain_trained import FILTERED, FOLDERS, ITERATIONS, REAL, planned
-from augment.shards import MANIFEST
+from augment.shards import MANIFEST, differences
 from augment.stages import Stage, short
 from augment.storage import write_text
 from augment.subset import link_subset
 from dpsims.layouts import find_labels, has_split
 from dpsims.run_folder import run_of
 from dpsims.sample import load_generator
+
+PLACES = ("data_root", "shards", "generator", "decisions")  # keys of a config that say where something lies
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,10 @@ class Comparison:
         contents = [part.content() for part in self.parts]
         for part, content in zip(self.parts, contents, strict=True):
             check_settings(self.out / part.name, content)
+        for real, part in zip(reals, self.parts, strict=True):
+            check_config(
+                self.out / part.name / "configs" / f"{REAL}.py", arm_config(real, Arm(REAL), self.mix, self.iterations)
+            )
 
         self.out.mkdir(parents=True, exist_ok=True)
         settings = {**decisive, "classes": classes_of(reals[0]), **filters, **self.asked()}
@@ -209,6 +215,30 @@ class Comparison:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, arm_config(real, arm, self.mix, length, **made).pretty_text)
         return file
+
+
+def check_config(file: Path, real: Config) -> None:
+    """See that the real arm trains what it did in an earlier call, wherever its data lie; the others follow from it.
+
+    Raises:
+        ValueError: the file that it was made from has changed, or reads other variables of the environment.
+    """
+    if not file.is_file():
+        return
+    kept, asked = (without_places(cfg) for cfg in (Config.fromfile(file), Config.fromstring(real.pretty_text, ".py")))
+    changed = differences(kept, asked)
+    if changed:
+        raise ValueError(
+            f"{file} was made with other settings ({'; '.join(changed)}): the config has changed, or the SEG_… that it "
+            "reads from the environment; choose another folder"
+        )
+
+
+def without_places(node: object) -> object:
+    """A config, or a part of one, without its paths."""
+    if isinstance(node, Config | dict):
+        return {key: without_places(value) for key, value in node.items() if key not in PLACES}
+    return [without_places(value) for value in node] if isinstance(node, list | tuple) else node
 
 
 def classes_of(cfg: Config) -> list[str]:
