@@ -4,12 +4,13 @@ import uuid
 from pathlib import Path
 
 import pytest
+from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
 from mmseg.utils import register_all_modules
 from mmseg_data import write_data_set
 from mmseg_run import CONFIGS, streets_space
 
-from augment.mmseg.checkpoint import save_plain_checkpoints
+from augment.mmseg.checkpoint import load_checkpoint, save_plain_checkpoints
 from augment.mmseg.config import load_config
 from augment.mmseg.light_config import set_length, set_size
 from augment.mmseg.runner import BriefRunner
@@ -63,3 +64,17 @@ def test_a_validation_that_was_not_finished_is_made_up_for(iteration, root, tmp_
     best = max(zip(curve["value"], [-2, -4], strict=True))  # of equal ones the first
     file = Path(resumed.message_hub.get_info("best_ckpt"))
     assert file.name == f"best_mIoU_iter_{-best[1]}.pth" and file.is_file()
+
+
+def test_a_checkpoint_is_whole_or_the_one_before(root, tmp_path, monkeypatch):
+    once, options = runner(root, tmp_path), {"save_optimizer": False, "save_param_scheduler": False}
+    once.save_checkpoint(str(tmp_path), "iter_2.pth", meta={"iter": 1}, **options)
+
+    def killed(self, content: bytes, file: str) -> None:
+        Path(file).write_bytes(content[: len(content) // 2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalBackend, "put", killed)
+    with pytest.raises(KeyboardInterrupt):
+        once.save_checkpoint(str(tmp_path), "iter_2.pth", meta={"iter": 2}, **options)
+    assert load_checkpoint(tmp_path / "iter_2.pth")["meta"]["iter"] == 1

@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import IterBasedTrainLoop, Runner
@@ -50,6 +52,17 @@ class BriefRunner(Runner):
         if self.cfg.get("device") is None:
             return super().wrap_model(model_wrapper_cfg, model)
         return model.to(self.cfg.device)
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args: object, **kwargs: object) -> None:
+        """Under another name until it is whole: where a validation is the best so far, mmengine writes the checkpoint
+        that a run would go on from a second time.
+        """
+        if "://" in out_dir:
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            return
+        super().save_checkpoint(out_dir, f"{filename}.part", *args, **kwargs)
+        if is_main_process():
+            Path(out_dir, f"{filename}.part").replace(Path(out_dir, filename))
 
     def resume(
         self,
