@@ -164,6 +164,13 @@ def test_a_config_that_reads_other_variables_than_before_is_refused(data, tmp_pa
         comparison(data, tmp_path).prepare()
 
 
+@pytest.mark.parametrize("kind", ["mixed", "synthetic"])
+def test_a_config_that_is_not_on_real_images_is_refused(kind, data, tmp_path):
+    config = REAL.with_name(f"efficientnet_lite0_fpn_streets_{kind}.py")
+    with pytest.raises(ValueError, match=f"streets_{kind}.py trains on synthetic images, .* its `_real` sibling"):
+        dataclasses.replace(comparison(data, tmp_path), config=config).prepare()
+
+
 def test_a_generator_that_saw_more_labels_is_refused(data, tmp_path):
     seen = r"0.5=.*gan was trained on 6 images, 3 of them not among the 3 of this fraction"
     with pytest.raises(ValueError, match=seen):

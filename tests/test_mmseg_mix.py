@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.runner import Runner
 from mmseg.datasets import BaseSegDataset
 from mmseg.utils import register_all_modules
 from mmseg_data import write_data_set, write_shards
-from mmseg_run import Watch, streets_space
+from mmseg_run import CONFIGS, Watch, streets_space
 from mmseg_run import train as train_config
 
+from augment.mmseg.config import load_config
+from augment.mmseg.light_config import set_length
 from augment.mmseg.mix import MixSynthetic, synthetic_pipeline
 from augment.mmseg.share import Share
 
@@ -54,6 +57,14 @@ def test_a_loss_weight_counts_synthetic_pixels_so_much(data, tmp_path):
             losses[share, weight] = train(data, out, iterations=2, share=share, loss_weight=weight).losses[0]
     assert losses[0, 0.25] == pytest.approx(losses[0, 1], rel=1e-5)
     assert losses[1, 0.25] == pytest.approx(losses[1, 1] / 4, rel=1e-5)
+
+
+def test_a_second_hook_is_not_passed_over_in_silence(data, tmp_path):
+    cfg = load_config(CONFIGS / "efficientnet_lite0_fpn_streets_mixed.py", data_root=data[0], shards=data[1])
+    set_length(cfg, 2)
+    cfg.work_dir, cfg.custom_hooks = str(tmp_path), [*cfg.custom_hooks, *cfg.custom_hooks]
+    with pytest.raises(ValueError, match="custom_hooks has two that put synthetic samples into the training"):
+        Runner.from_cfg(cfg).train()
 
 
 def test_a_weight_that_the_head_gives_is_kept():

@@ -20,7 +20,7 @@ from mmengine.config import Config
 from augment.filter.run import SUMMARY
 from augment.mmseg.arms import SHARDED, Arm, Mix, arm_config, epochs_as_real
 from augment.mmseg.classes import metainfo_of
-from augment.mmseg.config import check_data, datasets_of, load_config
+from augment.mmseg.config import check_data, datasets_of, load_config, synthetic_hooks
 from augment.mmseg.shard_dataset import check_classes
 from augment.mmseg.train_on_synthetic import check_settings, keep_settings, split_sha256
 from augment.report.gain_trained import FILTERED, FOLDERS, ITERATIONS, REAL, planned
@@ -103,6 +103,8 @@ class Comparison:
             ValueError: `out` holds a comparison of other settings, or data that do not fit; nothing was written.
         """
         reals = [load_config(self.config, data_root=part.data) for part in self.parts]
+        if synthetic_hooks(reals[0]) or any("shards" in part for part in datasets_of(reals[0], "train_dataloader")):
+            raise ValueError(f"{self.config} trains on synthetic images, which the arms add: take its `_real` sibling")
         for real, part in zip(reals, self.parts, strict=True):
             check_data(real)
             if part.generator is not None:

@@ -59,6 +59,7 @@ class Mixing(Hook, ABC):
         self.loss_weight = loss_weight
         self.share = Share(share, schedule, end, until)
         self.weights: torch.Tensor | None = None
+        self.loader: DataLoader | None = None
 
     @abstractmethod
     def synthetic_part(self, real: Dataset, pipeline: list[dict], device: torch.device) -> Dataset:
@@ -76,10 +77,12 @@ class Mixing(Hook, ABC):
                 counts = f"{type(loop).__name__} counts epochs, {type(self).__name__} iterations"
                 raise ValueError(f"{counts}: it takes IterBasedTrainLoop")
             return
-        if isinstance(loop.dataloader.batch_sampler, MixedBatchSampler):
+        if loop.dataloader is self.loader:
             return  # this is the test after the training
+        if isinstance(loop.dataloader.batch_sampler, MixedBatchSampler):
+            raise ValueError("custom_hooks has two that put synthetic samples into the training, and may have one")
         device = next(runner.model.parameters()).device
-        loop.dataloader = self.mixed(loop.dataloader, runner.cfg, seed=runner.seed, device=device)
+        self.loader = loop.dataloader = self.mixed(loop.dataloader, runner.cfg, seed=runner.seed, device=device)
         if self.loss_weight != 1:
             self.weigh(runner.model)
 
