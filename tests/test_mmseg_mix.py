@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.runner import Runner
 from mmseg.datasets import BaseSegDataset
+from mmseg.models.losses import CrossEntropyLoss, LovaszLoss
 from mmseg.utils import register_all_modules
 from mmseg_data import write_data_set, write_shards
 from mmseg_run import CONFIGS, Watch, streets_space
@@ -89,3 +90,7 @@ def test_options_that_make_no_sense():
     assert MixSynthetic("shards", share=1, schedule="step", until=3).share == Share(1, "step", 0, 3)
     with pytest.raises(ValueError, match="no head of this model has a loss_decode"):
         MixSynthetic("shards", loss_weight=2).weigh(torch.nn.Linear(1, 1))
+    head = torch.nn.Module()
+    head.loss_decode = torch.nn.ModuleList([CrossEntropyLoss(), LovaszLoss(reduction="none")])
+    with pytest.raises(ValueError, match="loss_weight=2: LovaszLoss of this model counts all pixels alike"):
+        MixSynthetic("shards", loss_weight=2).weigh(head)

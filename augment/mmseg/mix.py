@@ -26,6 +26,7 @@ from augment.mmseg.tar_backend import PREFIX
 
 KEPT = ("num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn", "prefetch_factor", "persistent_workers")
 KEPT += ("multiprocessing_context",)  # of the loader that is replaced
+WEIGHTLESS = ("LovaszLoss", "TverskyLoss")  # of mmseg's losses those that are given pixels' weights and pass over them
 PAINTED = "painted"
 SYNTHETIC = (f"{PREFIX}://", f"{PAINTED}://")  # how the names of synthetic images begin
 
@@ -112,6 +113,9 @@ class Mixing(Hook, ABC):
         losses = [loss for module in model.modules() for loss in losses_of(module)]
         if not losses:
             raise ValueError("loss_weight: no head of this model has a loss_decode, whose pixels could be weighed")
+        weightless = [name for name in WEIGHTLESS if name in {type(loss).__name__ for loss in losses}]
+        if weightless:
+            raise ValueError(f"loss_weight={self.loss_weight}: {weightless[0]} of this model counts all pixels alike")
         for loss in losses:
             loss.register_forward_pre_hook(self.with_weights, with_kwargs=True)
 
