@@ -154,6 +154,16 @@ def test_more_seeds_go_on_and_other_settings_are_refused(data, tmp_path):
         comparison(data, tmp_path, parts=parts).prepare()
 
 
+def test_real_images_alone_may_come_first_and_again(data, tmp_path):
+    real = {"parts": find_parts(data[0], tmp_path, [1], {}, needed=False), "arms": parse_arms([])}
+    comparison(data, tmp_path, **real).prepare()
+    comparison(data, tmp_path).prepare()
+    assert len(comparison(data, tmp_path, **real, seeds=[0, 1, 2]).prepare()) == 3
+    other = [dataclasses.replace(part, generator_sha256="0") for part in comparison(data, tmp_path).parts]
+    with pytest.raises(ValueError, match=r"100 was made with other settings \(generator_sha256: '\w+...\w+' → '0'\)"):
+        comparison(data, tmp_path, parts=other).prepare()
+
+
 def test_a_config_that_reads_other_variables_than_before_is_refused(data, tmp_path, monkeypatch):
     comparison(data, tmp_path).prepare()
     moved = [dataclasses.replace(part, data=data[0].parent / "moved") for part in comparison(data, tmp_path).parts]

@@ -21,18 +21,17 @@ from augment.filter.run import SUMMARY
 from augment.mmseg.arms import SHARDED, Arm, Mix, arm_config, epochs_as_real
 from augment.mmseg.classes import metainfo_of
 from augment.mmseg.config import check_data, datasets_of, load_config, synthetic_hooks
+from augment.mmseg.leftovers import check_config, check_content
 from augment.mmseg.shard_dataset import check_classes
 from augment.mmseg.train_on_synthetic import check_settings, keep_settings, split_sha256
 from augment.report.gain_trained import FILTERED, FOLDERS, ITERATIONS, REAL, planned
-from augment.shards import MANIFEST, differences
+from augment.shards import MANIFEST
 from augment.stages import Stage, short
 from augment.storage import write_text
 from augment.subset import link_subset
 from dpsims.layouts import find_labels, has_split
 from dpsims.run_folder import run_of
 from dpsims.sample import load_generator
-
-PLACES = ("data_root", "shards", "generator", "decisions")  # keys of a config that say where something lies
 
 
 @dataclass(frozen=True)
@@ -117,9 +116,7 @@ class Comparison:
         check_settings(self.out, decisive)
         filters = {"scorer": self.scorer, "filtering": self.filtering} if self.filters else {}
         check_settings(self.out / FILTERED, filters)
-        contents = [part.content() for part in self.parts]
-        for part, content in zip(self.parts, contents, strict=True):
-            check_settings(self.out / part.name, content)
+        contents = [check_content(self.out / part.name, part.content()) for part in self.parts]
         for real, part in zip(reals, self.parts, strict=True):
             check_config(
                 self.out / part.name / "configs" / f"{REAL}.py", arm_config(real, Arm(REAL), self.mix, self.iterations)
@@ -132,7 +129,8 @@ class Comparison:
         write_text(self.out / "settings.json", json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
         stages = []
         for real, part, content in zip(reals, self.parts, contents, strict=True):
-            keep_settings(self.out / part.name, content)
+            (self.out / part.name).mkdir(exist_ok=True)
+            write_text(self.out / part.name / "settings.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
             stages += [*self.synthetic_stages(part), *self.training_stages(part, real)]
         return stages
 
@@ -217,30 +215,6 @@ class Comparison:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_text(file, arm_config(real, arm, self.mix, length, **made).pretty_text)
         return file
-
-
-def check_config(file: Path, real: Config) -> None:
-    """See that the real arm trains what it did in an earlier call, wherever its data lie; the others follow from it.
-
-    Raises:
-        ValueError: the file that it was made from has changed, or reads other variables of the environment.
-    """
-    if not file.is_file():
-        return
-    kept, asked = (without_places(cfg) for cfg in (Config.fromfile(file), Config.fromstring(real.pretty_text, ".py")))
-    changed = differences(kept, asked)
-    if changed:
-        raise ValueError(
-            f"{file} was made with other settings ({'; '.join(changed)}): the config has changed, or the SEG_… that it "
-            "reads from the environment; choose another folder"
-        )
-
-
-def without_places(node: object) -> object:
-    """A config, or a part of one, without its paths."""
-    if isinstance(node, Config | dict):
-        return {key: without_places(value) for key, value in node.items() if key not in PLACES}
-    return [without_places(value) for value in node] if isinstance(node, list | tuple) else node
 
 
 def classes_of(cfg: Config) -> list[str]:
