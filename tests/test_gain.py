@@ -164,6 +164,18 @@ def test_real_images_alone_may_come_first_and_again(data, tmp_path):
         comparison(data, tmp_path, parts=other).prepare()
 
 
+def test_another_first_seed_than_the_filters_is_refused_before_it_is_trained(data, tmp_path):
+    arms = parse_arms(["mixed-filtered"])
+    comparison(data, tmp_path, arms=arms).prepare()
+    filtered = tmp_path / "100/filtered"
+    filtered.mkdir()
+    checkpoint = str(tmp_path / "100/segmenters/real-seed0/best_mIoU_iter_8.pth")
+    (filtered / "filter.json").write_text(json.dumps({"origin": {"checkpoint": checkpoint}}))
+    comparison(data, tmp_path, arms=arms, seeds=[0, 7]).prepare()
+    with pytest.raises(ValueError, match="100/filtered was made by real-seed0, not real-seed7: --seeds begins with"):
+        comparison(data, tmp_path, arms=arms, seeds=[7, 0]).prepare()
+
+
 def test_a_config_that_reads_other_variables_than_before_is_refused(data, tmp_path, monkeypatch):
     comparison(data, tmp_path).prepare()
     moved = [dataclasses.replace(part, data=data[0].parent / "moved") for part in comparison(data, tmp_path).parts]

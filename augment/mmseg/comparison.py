@@ -21,7 +21,7 @@ from augment.filter.run import SUMMARY
 from augment.mmseg.arms import SHARDED, Arm, Mix, arm_config, epochs_as_real
 from augment.mmseg.classes import metainfo_of
 from augment.mmseg.config import check_data, datasets_of, load_config, synthetic_hooks
-from augment.mmseg.leftovers import check_config, check_content
+from augment.mmseg.leftovers import check_config, check_content, check_teacher
 from augment.mmseg.shard_dataset import check_classes
 from augment.mmseg.train_on_synthetic import check_settings, keep_settings, split_sha256
 from augment.report.gain_trained import FILTERED, FOLDERS, ITERATIONS, REAL, planned
@@ -118,6 +118,8 @@ class Comparison:
         check_settings(self.out / FILTERED, filters)
         contents = [check_content(self.out / part.name, part.content()) for part in self.parts]
         for real, part in zip(reals, self.parts, strict=True):
+            if self.filters and self.scorer == "segmenter":
+                check_teacher(self.out / part.name / FILTERED, f"{REAL}-seed{self.seeds[0]}")
             check_config(
                 self.out / part.name / "configs" / f"{REAL}.py", arm_config(real, Arm(REAL), self.mix, self.iterations)
             )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from augment.filter.run import SUMMARY, read_summary
 from augment.mmseg.train_on_synthetic import check_settings
 from augment.shards import differences
 from augment.storage import read_json
@@ -30,6 +31,15 @@ def check_content(folder: Path, content: dict) -> dict:
         return content
     check_settings(folder, content)
     return content
+
+
+def check_teacher(filtered: Path, name: str) -> None:
+    """See that a finished filter is by this segmenter: it would refuse another one, but only once that was trained."""
+    if not (filtered / SUMMARY).is_file():
+        return
+    made_by = Path(read_summary(filtered)["origin"]["checkpoint"]).parent.name
+    if made_by != name:
+        raise ValueError(f"{filtered} was made by {made_by}, not {name}: --seeds begins with that segmenter's seed")
 
 
 def check_config(file: Path, real: Config) -> None:
