@@ -50,6 +50,12 @@ class Stage:
         variables = [f"{name}={shlex.quote(value)}" for name, value in self.environment.items()]
         return " ".join([*variables, shlex.join([short(sys.executable), *self.arguments])])
 
+    def is_command(self, noted: str) -> bool:
+        """Whether that was this command, whatever Python was called by."""
+        words, place = shlex.split(noted), len(self.environment)
+        variables = [f"{name}={value}" for name, value in self.environment.items()]
+        return words[:place] == variables and words[place + 1 :] == list(self.arguments)
+
 
 class Timings:
     """`timings.json`: the machine, and how long each stage took until it was finished for the first time."""
@@ -65,7 +71,7 @@ class Timings:
         if noted and noted["finished"]:
             if not (ROOT / stage.product).exists():
                 noted = None  # what it left was deleted since
-            elif noted["command"] == stage.command:
+            elif stage.is_command(noted["command"]):
                 return
         seconds, starts = (noted["seconds"], noted["starts"]) if noted else (0.0, 0)
         described = {"name": stage.name, "title": stage.title, "command": stage.command}
@@ -119,7 +125,7 @@ def check(stage: Stage, timings: Timings) -> None:
     if lost:
         raise ValueError(f"{stage.product} was made from {lost[0]}, which is gone; delete {stage.product.parent}, too")
     noted = timings.stages.get(stage.name)
-    if stage.skip and noted and noted["command"] != stage.command:
+    if stage.skip and noted and not stage.is_command(noted["command"]):
         raise ValueError(
             f"{stage.product} is from another command ({noted['command']}); delete {stage.product.parent} or take "
             "another --out"

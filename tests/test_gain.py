@@ -154,6 +154,45 @@ def test_more_seeds_go_on_and_other_settings_are_refused(data, tmp_path):
         comparison(data, tmp_path, parts=parts).prepare()
 
 
+def test_real_images_alone_may_come_first_and_again(data, tmp_path):
+    real = {"parts": find_parts(data[0], tmp_path, [1], {}, needed=False), "arms": parse_arms([])}
+    comparison(data, tmp_path, **real).prepare()
+    comparison(data, tmp_path).prepare()
+    assert len(comparison(data, tmp_path, **real, seeds=[0, 1, 2]).prepare()) == 3
+    other = [dataclasses.replace(part, generator_sha256="0") for part in comparison(data, tmp_path).parts]
+    with pytest.raises(ValueError, match=r"100 was made with other settings \(generator_sha256: '\w+...\w+' → '0'\)"):
+        comparison(data, tmp_path, parts=other).prepare()
+
+
+def test_another_first_seed_than_the_filters_is_refused_before_it_is_trained(data, tmp_path):
+    arms = parse_arms(["mixed-filtered"])
+    comparison(data, tmp_path, arms=arms).prepare()
+    filtered = tmp_path / "100/filtered"
+    filtered.mkdir()
+    checkpoint = str(tmp_path / "100/segmenters/real-seed0/best_mIoU_iter_8.pth")
+    (filtered / "filter.json").write_text(json.dumps({"origin": {"checkpoint": checkpoint}}))
+    comparison(data, tmp_path, arms=arms, seeds=[0, 7]).prepare()
+    with pytest.raises(ValueError, match="100/filtered was made by real-seed0, not real-seed7: --seeds begins with"):
+        comparison(data, tmp_path, arms=arms, seeds=[7, 0]).prepare()
+
+
+def test_a_config_that_reads_other_variables_than_before_is_refused(data, tmp_path, monkeypatch):
+    comparison(data, tmp_path).prepare()
+    moved = [dataclasses.replace(part, data=data[0].parent / "moved") for part in comparison(data, tmp_path).parts]
+    moved[0].data.symlink_to(data[0])
+    comparison(data, tmp_path, parts=moved).prepare()  # the same files
+    monkeypatch.setenv("SEG_WIDTH", "96")
+    with pytest.raises(ValueError, match=r"100/configs/real\.py was made with other settings \(.*width: 128 → 96"):
+        comparison(data, tmp_path).prepare()
+
+
+@pytest.mark.parametrize("kind", ["mixed", "synthetic"])
+def test_a_config_that_is_not_on_real_images_is_refused(kind, data, tmp_path):
+    config = REAL.with_name(f"efficientnet_lite0_fpn_streets_{kind}.py")
+    with pytest.raises(ValueError, match=f"streets_{kind}.py trains on synthetic images, .* its `_real` sibling"):
+        dataclasses.replace(comparison(data, tmp_path), config=config).prepare()
+
+
 def test_a_generator_that_saw_more_labels_is_refused(data, tmp_path):
     seen = r"0.5=.*gan was trained on 6 images, 3 of them not among the 3 of this fraction"
     with pytest.raises(ValueError, match=seen):
@@ -220,6 +259,14 @@ def test_options_that_make_no_sense(options, message, data, tmp_path, monkeypatc
         tool["build"](arguments)
 
 
+def test_a_config_for_any_data_set_takes_its_length_from_itself(data, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    tool = runpy.run_path(str(ROOT / "tools" / "gain.py"))
+    generic = CONFIGS / "efficientnet_lite0_fpn_generic_real.py"
+    command = [str(generic), "--data-root", str(data[0]), "--out", str(tmp_path / "out"), "--arms", "real"]
+    assert tool["build"](tool["parse_args"](command)).iterations == Config.fromfile(generic).train_cfg.max_iters
+
+
 def test_trainings_side_by_side_share_the_cores_unless_told_otherwise(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
     places = runpy.run_path(str(ROOT / "tools" / "gain.py"))["places"]
@@ -230,4 +277,7 @@ def test_trainings_side_by_side_share_the_cores_unless_told_otherwise(monkeypatc
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert places(2) == [{"OMP_NUM_THREADS": "1"}] * 2
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert [place["CUDA_VISIBLE_DEVICES"] for place in places(3)] == ["0", "1", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-8f")  # the others are somebody else's
+    assert [place["CUDA_VISIBLE_DEVICES"] for place in places(3)] == ["2", "GPU-8f", "2"]

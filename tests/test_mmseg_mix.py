@@ -4,12 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.runner import Runner
 from mmseg.datasets import BaseSegDataset
+from mmseg.models.losses import CrossEntropyLoss, LovaszLoss
 from mmseg.utils import register_all_modules
 from mmseg_data import write_data_set, write_shards
-from mmseg_run import Watch, streets_space
+from mmseg_run import CONFIGS, Watch, streets_space
 from mmseg_run import train as train_config
 
+from augment.mmseg.config import load_config
+from augment.mmseg.light_config import set_length
 from augment.mmseg.mix import MixSynthetic, synthetic_pipeline
 from augment.mmseg.share import Share
 
@@ -56,6 +60,14 @@ def test_a_loss_weight_counts_synthetic_pixels_so_much(data, tmp_path):
     assert losses[1, 0.25] == pytest.approx(losses[1, 1] / 4, rel=1e-5)
 
 
+def test_a_second_hook_is_not_passed_over_in_silence(data, tmp_path):
+    cfg = load_config(CONFIGS / "efficientnet_lite0_fpn_streets_mixed.py", data_root=data[0], shards=data[1])
+    set_length(cfg, 2)
+    cfg.work_dir, cfg.custom_hooks = str(tmp_path), [*cfg.custom_hooks, *cfg.custom_hooks]
+    with pytest.raises(ValueError, match="custom_hooks has two that put synthetic samples into the training"):
+        Runner.from_cfg(cfg).train()
+
+
 def test_a_weight_that_the_head_gives_is_kept():
     hook = MixSynthetic("shards", loss_weight=3)
     hook.weights = torch.tensor([1.0, 3.0])
@@ -78,3 +90,7 @@ def test_options_that_make_no_sense():
     assert MixSynthetic("shards", share=1, schedule="step", until=3).share == Share(1, "step", 0, 3)
     with pytest.raises(ValueError, match="no head of this model has a loss_decode"):
         MixSynthetic("shards", loss_weight=2).weigh(torch.nn.Linear(1, 1))
+    head = torch.nn.Module()
+    head.loss_decode = torch.nn.ModuleList([CrossEntropyLoss(), LovaszLoss(reduction="none")])
+    with pytest.raises(ValueError, match="loss_weight=2: LovaszLoss of this model counts all pixels alike"):
+        MixSynthetic("shards", loss_weight=2).weigh(head)

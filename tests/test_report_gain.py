@@ -292,6 +292,13 @@ def test_iterations_that_should_be_equal_are_looked_at(copied):
         write_gain_report(copied)
 
 
+def test_a_log_that_was_cut_short_is_read_up_to_there(copied):
+    log = next((copied / "25" / "segmenters" / "mixed-seed1").glob("*/vis_data/scalars.json"))
+    whole = read_gain(copied)
+    log.write_text(log.read_text() + '{"loss": 0.1, "st')
+    assert read_gain(copied) == whole
+
+
 def test_settings_are_looked_at(tmp_path):
     with pytest.raises(ValueError, match=r"settings\.json is missing"):
         write_gain_report(tmp_path)

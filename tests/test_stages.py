@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -72,6 +73,20 @@ def test_leftovers_that_do_not_fit_are_refused_before_anything_runs(tmp_path):
     with pytest.raises(ValueError, match=r"test\.json was made from .*shards, which is gone; delete .*real, too"):
         run_stages([shards, stage], Timings(tmp_path / "t.json"))
     assert runs(shards) == 1
+
+
+def test_another_name_of_python_is_the_same_command(tmp_path):
+    stage = line("real", tmp_path / "test.json", environment={"WHERE": "a b"}, skip=True)
+    timings = Timings(tmp_path / "t.json")
+    run_stages([stage], timings)
+    noted = timings.stages["real"]
+    for python in ("/a place/python3", sys.executable):
+        noted["command"] = shlex.join(["WHERE=a b", python, *stage.arguments])
+        run_stages([stage], timings)
+    for words in ([sys.executable, *stage.arguments], ["WHERE=a b", sys.executable, "-c", "pass"]):
+        noted["command"] = shlex.join(words)
+        with pytest.raises(ValueError, match="is from another command"):
+            run_stages([stage], timings)
 
 
 def test_side_by_side_each_after_its_inputs_and_in_its_place(tmp_path):

@@ -91,7 +91,8 @@ def build(arguments: argparse.Namespace) -> "Comparison":
         arms=arms,
         mix=mix,
         seeds=arguments.seeds,
-        iterations=arguments.iterations or load_config(arguments.config).train_cfg.max_iters,
+        iterations=arguments.iterations
+        or load_config(arguments.config, data_root=arguments.data_root).train_cfg.max_iters,
         budgets=arguments.equal,
         synthesis=arguments.synthesis,
         perturb=arguments.perturb,
@@ -119,7 +120,9 @@ def places(jobs: int | None) -> list[dict[str, str]]:
     gpus = torch.cuda.device_count()
     jobs = jobs or gpus or 1
     if gpus:
-        return [{"CUDA_VISIBLE_DEVICES": f"{index % gpus}"} for index in range(jobs)]
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # of all GPUs, those that are this command's
+        names = visible.split(",") if visible else [f"{index}" for index in range(gpus)]
+        return [{"CUDA_VISIBLE_DEVICES": names[index % gpus]} for index in range(jobs)]
     share = f"{max(1, (os.cpu_count() or 1) // jobs)}"
     return [{"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", share)} for _ in range(jobs)]
 

@@ -20,7 +20,8 @@ from mmengine.config import Config
 from augment.filter.run import SUMMARY
 from augment.mmseg.arms import SHARDED, Arm, Mix, arm_config, epochs_as_real
 from augment.mmseg.classes import metainfo_of
-from augment.mmseg.config import check_data, datasets_of, load_config
+from augment.mmseg.config import check_data, datasets_of, load_config, synthetic_hooks
+from augment.mmseg.leftovers import check_config, check_content, check_teacher
 from augment.mmseg.shard_dataset import check_classes
 from augment.mmseg.train_on_synthetic import check_settings, keep_settings, split_sha256
 from augment.report.gain_trained import FILTERED, FOLDERS, ITERATIONS, REAL, planned
@@ -101,6 +102,8 @@ class Comparison:
             ValueError: `out` holds a comparison of other settings, or data that do not fit; nothing was written.
         """
         reals = [load_config(self.config, data_root=part.data) for part in self.parts]
+        if synthetic_hooks(reals[0]) or any("shards" in part for part in datasets_of(reals[0], "train_dataloader")):
+            raise ValueError(f"{self.config} trains on synthetic images, which the arms add: take its `_real` sibling")
         for real, part in zip(reals, self.parts, strict=True):
             check_data(real)
             if part.generator is not None:
@@ -113,9 +116,13 @@ class Comparison:
         check_settings(self.out, decisive)
         filters = {"scorer": self.scorer, "filtering": self.filtering} if self.filters else {}
         check_settings(self.out / FILTERED, filters)
-        contents = [part.content() for part in self.parts]
-        for part, content in zip(self.parts, contents, strict=True):
-            check_settings(self.out / part.name, content)
+        contents = [check_content(self.out / part.name, part.content()) for part in self.parts]
+        for real, part in zip(reals, self.parts, strict=True):
+            if self.filters and self.scorer == "segmenter":
+                check_teacher(self.out / part.name / FILTERED, f"{REAL}-seed{self.seeds[0]}")
+            check_config(
+                self.out / part.name / "configs" / f"{REAL}.py", arm_config(real, Arm(REAL), self.mix, self.iterations)
+            )
 
         self.out.mkdir(parents=True, exist_ok=True)
         settings = {**decisive, "classes": classes_of(reals[0]), **filters, **self.asked()}
@@ -124,7 +131,8 @@ class Comparison:
         write_text(self.out / "settings.json", json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
         stages = []
         for real, part, content in zip(reals, self.parts, contents, strict=True):
-            keep_settings(self.out / part.name, content)
+            (self.out / part.name).mkdir(exist_ok=True)
+            write_text(self.out / part.name / "settings.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
             stages += [*self.synthetic_stages(part), *self.training_stages(part, real)]
         return stages
 

@@ -26,6 +26,7 @@ from augment.mmseg.tar_backend import PREFIX
 
 KEPT = ("num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn", "prefetch_factor", "persistent_workers")
 KEPT += ("multiprocessing_context",)  # of the loader that is replaced
+WEIGHTLESS = ("LovaszLoss", "TverskyLoss")  # of mmseg's losses those that are given pixels' weights and pass over them
 PAINTED = "painted"
 SYNTHETIC = (f"{PREFIX}://", f"{PAINTED}://")  # how the names of synthetic images begin
 
@@ -59,6 +60,7 @@ class Mixing(Hook, ABC):
         self.loss_weight = loss_weight
         self.share = Share(share, schedule, end, until)
         self.weights: torch.Tensor | None = None
+        self.loader: DataLoader | None = None
 
     @abstractmethod
     def synthetic_part(self, real: Dataset, pipeline: list[dict], device: torch.device) -> Dataset:
@@ -76,10 +78,12 @@ class Mixing(Hook, ABC):
                 counts = f"{type(loop).__name__} counts epochs, {type(self).__name__} iterations"
                 raise ValueError(f"{counts}: it takes IterBasedTrainLoop")
             return
-        if isinstance(loop.dataloader.batch_sampler, MixedBatchSampler):
+        if loop.dataloader is self.loader:
             return  # this is the test after the training
+        if isinstance(loop.dataloader.batch_sampler, MixedBatchSampler):
+            raise ValueError("custom_hooks has two that put synthetic samples into the training, and may have one")
         device = next(runner.model.parameters()).device
-        loop.dataloader = self.mixed(loop.dataloader, runner.cfg, seed=runner.seed, device=device)
+        self.loader = loop.dataloader = self.mixed(loop.dataloader, runner.cfg, seed=runner.seed, device=device)
         if self.loss_weight != 1:
             self.weigh(runner.model)
 
@@ -109,6 +113,9 @@ class Mixing(Hook, ABC):
         losses = [loss for module in model.modules() for loss in losses_of(module)]
         if not losses:
             raise ValueError("loss_weight: no head of this model has a loss_decode, whose pixels could be weighed")
+        weightless = [name for name in WEIGHTLESS if name in {type(loss).__name__ for loss in losses}]
+        if weightless:
+            raise ValueError(f"loss_weight={self.loss_weight}: {weightless[0]} of this model counts all pixels alike")
         for loss in losses:
             loss.register_forward_pre_hook(self.with_weights, with_kwargs=True)
 

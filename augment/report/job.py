@@ -117,7 +117,11 @@ def read_curves(work_dir: Path) -> dict:
     train: dict[int, float] = {}
     val: dict[int, float] = {}
     for file in sorted(work_dir.glob("*/vis_data/scalars.json")):  # one per start; a later one repeats some steps
-        for row in map(json.loads, file.read_text().splitlines()):
+        for line in file.read_text().splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # cut short, where a run was killed
             if "mIoU" in row:
                 val[row["step"]] = row["mIoU"]
             elif "loss" in row:
