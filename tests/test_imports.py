@@ -46,7 +46,7 @@ def test_augment_takes_little_from_dpsims_and_nothing_from_above(file):
         assert not packages(names) & OPENMMLAB
     taken = {name.split(".")[1] for name in names if name.startswith("dpsims.")}
     files_and_ids = {"labels", "layouts", "frame", "instances", "run_folder", "sampling", "spread"}
-    assert taken <= files_and_ids | {"sample", "inference", "judge", "hardware", "pretrained", "__version__"}
+    assert taken <= files_and_ids | {"sample", "inference", "judge", "hardware", "stop", "pretrained", "__version__"}
 
 
 @pytest.mark.parametrize("file", files("tools"), ids=lambda f: f.name)
