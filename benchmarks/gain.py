@@ -46,11 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("comparisons", type=Path, nargs="+", metavar="DIR", help="--out of tools/gain.py")
     options = parser.parse_args(arguments)
     folders = {folder.resolve().name: folder for folder in options.comparisons}
+    if len(folders) < len(options.comparisons):
+        parser.error("the folders have different names, by which the document tells them apart")
     try:
         settings = [describe(name, read_json(folder / "settings.json")) for name, folder in folders.items()]
-    except (ValueError, OSError) as error:
+        summaries = {name: gain_summary(read_gain(folder)) for name, folder in folders.items()}
+    except (ValueError, OSError) as error:  # of a comparison that is not finished, too
         parser.error(str(error))
-    run("gain", arguments, settings, lambda it: gain_summary(read_gain(folders[it.comparison])), options.out)
+    run("gain", arguments, settings, lambda it: summaries[it.comparison], options.out)
 
 
 def describe(name: str, settings: dict) -> Setting:

@@ -33,9 +33,8 @@ def runner(root: Path, out: Path) -> BriefRunner:
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         loader.update(num_workers=0, persistent_workers=False)
     cfg.train_dataloader.batch_size = 2
-    cfg.experiment_name = cfg.visualizer.name = (
-        uuid.uuid4().hex
-    )  # by which mmengine keeps what a process knows of a run
+    # mmengine keeps what a process knows of a run by these names
+    cfg.experiment_name = cfg.visualizer.name = uuid.uuid4().hex
     save_plain_checkpoints(cfg)
     return BriefRunner.from_cfg(cfg)
 

@@ -207,6 +207,17 @@ def test_the_benchmark_of_a_comparison_is_its_summary(whole, tmp_path, capsys):
     assert "none" in capsys.readouterr().err
 
 
+def test_the_benchmark_takes_whole_comparisons_by_their_names(copied, tmp_path, capsys):
+    (tmp_path / "other").mkdir()
+    with pytest.raises(SystemExit):
+        main([str(copied), str(tmp_path / "other" / copied.name)])
+    assert "different names" in capsys.readouterr().err
+    (copied / "25" / "segmenters" / "mixed-seed1" / "test.json").unlink()
+    with pytest.raises(SystemExit):
+        main([str(copied)])
+    assert "25/segmenters/mixed-seed1" in capsys.readouterr().err
+
+
 @pytest.fixture
 def copied(whole, tmp_path) -> Path:
     """A copy to break."""
