@@ -57,6 +57,7 @@ def train(
     places: dict,
     workers: int = 0,
     kind: type[Runner] = Runner,
+    randomness: dict | None = None,
     **mix: object,
 ) -> Watch:
     """Batches of 4 at 64x64, from the last checkpoint on.
@@ -66,6 +67,7 @@ def train(
         stop: the iteration before which the run is killed.
         places: `shards` or `generator`, as of `load_config`.
         workers, kind: processes that load, and the class of runner.
+        randomness: of the config, in place of its own.
         **mix: options of the hook.
     """
     cfg = load_config(CONFIGS / config, data_root=root, **places)
@@ -76,6 +78,8 @@ def train(
     cfg.train_dataloader.update(batch_size=4, num_workers=workers, persistent_workers=workers > 0)
     if mix:
         cfg.custom_hooks[0].update(mix)
+    if randomness is not None:
+        cfg.randomness = randomness
     save_plain_checkpoints(cfg)
     runner = kind.from_cfg(cfg)
     watch = Watch(stop)

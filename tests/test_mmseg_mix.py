@@ -12,6 +12,7 @@ from mmseg_data import write_data_set, write_shards
 from mmseg_run import CONFIGS, Watch, streets_space
 from mmseg_run import train as train_config
 
+from augment.mmseg.checkpoint import load_checkpoint
 from augment.mmseg.config import load_config
 from augment.mmseg.light_config import set_length
 from augment.mmseg.mix import MixSynthetic, synthetic_pipeline
@@ -42,6 +43,15 @@ def test_batches_follow_the_schedule_and_go_on_without_a_look_at_the_past(data, 
     rest = train(data, tmp_path / "stopped", iterations=6, **schedule)
     assert first.batches + rest.batches == whole.batches
     assert len(looked_at) == 3 * 4
+
+
+def test_a_config_without_a_seed_goes_on_in_its_order(data, tmp_path):
+    """As mmseg's own are: the seed is drawn, and stands in the checkpoint, which is read after the loader is made."""
+    first = train(data, tmp_path / "stopped", iterations=4, stop=2, randomness={"seed": None})
+    seed = load_checkpoint(tmp_path / "stopped" / "iter_2.pth")["meta"]["seed"]
+    rest = train(data, tmp_path / "stopped", iterations=4, randomness={"seed": None})
+    whole = train(data, tmp_path / "whole", iterations=4, randomness={"seed": seed})
+    assert first.batches + rest.batches == whole.batches
 
 
 def test_pretrain_on_synthetic_then_fine_tune_on_real(data, tmp_path):

@@ -83,14 +83,14 @@ class Mixing(Hook, ABC):
         if isinstance(loop.dataloader.batch_sampler, MixedBatchSampler):
             raise ValueError("custom_hooks has two that put synthetic samples into the training, and may have one")
         device = next(runner.model.parameters()).device
-        self.loader = loop.dataloader = self.mixed(loop.dataloader, runner.cfg, seed=runner.seed, device=device)
+        self.loader = loop.dataloader = self.mixed(loop.dataloader, runner.cfg, seed=seed_of(runner), device=device)
         if self.loss_weight != 1:
             self.weigh(runner.model)
 
     def before_train(self, runner: Runner) -> None:
-        """A run that is resumed knows by now where it was."""
+        """A run that is resumed knows by now where it was, and of which seed."""
         loop = runner.train_loop
-        loop.dataloader.batch_sampler.start = loop.iter
+        loop.dataloader.batch_sampler.start, loop.dataloader.batch_sampler.seed = loop.iter, seed_of(runner)
         go_on(loop, lambda: self.finished(iter(loop.dataloader)))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
@@ -159,6 +159,12 @@ class RealAndSynthetic(Dataset):
     def __getitem__(self, index: int) -> dict:
         first = len(self.real)
         return self.real[index] if index < first else self.synthetic[index - first]
+
+
+def seed_of(runner: Runner) -> int:
+    """The same on all ranks, also where each has a seed of its own."""
+    own = (runner.cfg.get("randomness") or {}).get("diff_rank_seed")
+    return runner.seed - get_dist_info()[0] if own else runner.seed
 
 
 def synthetic_pipeline(pipeline: list[dict]) -> list[dict]:
