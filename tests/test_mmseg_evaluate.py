@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from augment.mmseg.config import load_config
-from augment.mmseg.evaluate import PerClassIoUMetric, format_scores, nest_scores, score_each_class, take_val_split
+from augment.mmseg.evaluate import (
+    PerClassIoUMetric,
+    choose_nothing_on_test,
+    format_scores,
+    nest_scores,
+    score_each_class,
+    take_val_split,
+)
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "segmenters"
 
@@ -56,3 +63,15 @@ def test_val_in_place_of_test_and_whether_they_are_the_same_images():
     cfg.val_dataloader = None
     with pytest.raises(ValueError, match="--split val: the config has no val_dataloader"):
         take_val_split(cfg)
+
+
+def test_no_checkpoint_is_chosen_on_the_images_of_the_test():
+    kept = {}
+    for name in ("camvid", "ade20k", "cityscapes", "coco_stuff"):
+        cfg = load_config(CONFIGS / f"segformer_b0_{name}_real.py")
+        choose_nothing_on_test(cfg)
+        kept[name] = cfg.default_hooks.checkpoint.get("save_best")
+    assert kept == {"camvid": "mIoU", "ade20k": None, "cityscapes": None, "coco_stuff": None}
+    cfg = load_config("mmseg::segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py")  # keeps none by itself
+    choose_nothing_on_test(cfg)
+    assert "save_best" not in cfg.default_hooks.checkpoint

@@ -75,6 +75,7 @@ def test_a_family_trains_and_is_tested_without_network(model, name, option, data
     assert scores["images"] == 2 and 0 <= scores["mIoU"] <= 100
     assert list(scores["IoU"]) == read_manifest(shards)["label_space"]["classes"]
     assert torch.load(tmp_path / "iter_2.pth", weights_only=True)["meta"]["iter"] == 2
+    assert Path(scores["checkpoint"]).name.startswith("best_" if name == "generic" else "iter_2")
 
 
 # Runs one of the tools and prints, of each image that the model is trained on, its file and the ids of its labels.

@@ -47,7 +47,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="other settings of the config"
     )
     testing = parser.add_mutually_exclusive_group()
-    testing.add_argument("--test", action="store_true", help="after training, test the best checkpoint")
+    test_help = "after training, test the checkpoint that is best on val; the last one where val is what is tested"
+    testing.add_argument("--test", action="store_true", help=test_help)
     testing.add_argument("--test-only", type=Path, metavar="CHECKPOINT", help="do not train; test this checkpoint")
     split_help = "to test on; the scores are WORK_DIR/test.json or val.json (default: test)"
     parser.add_argument("--split", choices=["test", "val"], help=split_help)
@@ -67,7 +68,7 @@ def build_config(args: argparse.Namespace) -> tuple["Config", dict]:
     from augment.mmseg.checkpoint import load_checkpoint, save_plain_checkpoints
     from augment.mmseg.compat import attend_without_ops
     from augment.mmseg.config import check_data, load_config, parse_options
-    from augment.mmseg.evaluate import score_each_class, take_val_split
+    from augment.mmseg.evaluate import choose_nothing_on_test, score_each_class, take_val_split
     from augment.mmseg.initial_weights import fetch_initial_weights, without_initial_weights
     from augment.mmseg.packages import require_packages
     from augment.mmseg.runner import distribute_on_cpu
@@ -95,6 +96,7 @@ def build_config(args: argparse.Namespace) -> tuple["Config", dict]:
     if args.launcher != "none" and not cuda:
         distribute_on_cpu(cfg)
     save_plain_checkpoints(cfg)
+    choose_nothing_on_test(cfg)
     provenance = take_val_split(cfg) if args.split == "val" else {}
     score_each_class(cfg)
 

@@ -55,9 +55,20 @@ def take_val_split(cfg: Config) -> dict:
     """
     if not cfg.get("val_dataloader") or not cfg.get("val_evaluator"):
         raise ValueError("--split val: the config has no val_dataloader with a val_evaluator")
-    also_test = images_of(cfg, "val_dataloader") == images_of(cfg, "test_dataloader")
+    also_test = tests_on_val_split(cfg)
     cfg.test_dataloader, cfg.test_evaluator = copy.deepcopy(cfg.val_dataloader), copy.deepcopy(cfg.val_evaluator)
     return {"also_test": also_test}
+
+
+def tests_on_val_split(cfg: Config) -> bool:
+    return images_of(cfg, "val_dataloader") == images_of(cfg, "test_dataloader")
+
+
+def choose_nothing_on_test(cfg: Config) -> None:
+    """Keep no best checkpoint where the validations are on the images of the test: the last one is tested there."""
+    checkpoint = (cfg.get("default_hooks") or {}).get("checkpoint")
+    if checkpoint and tests_on_val_split(cfg):
+        checkpoint.pop("save_best", None)
 
 
 def images_of(cfg: Config, loader: str) -> list[dict]:
