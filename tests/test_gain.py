@@ -249,6 +249,9 @@ def test_the_whole_comparison(data, tmp_path):
         (["--loss-weight", "0"], "--loss-weight is more than 0, not 0"),
         (["--schedule", "step"], "--schedule is constant or linear, not 'step'"),
         (["--arms", "mixd"], "not 'mixd'"),
+        (["--synthesis=--samples 4 --labels data/camvid/train"], "--synthesis='--labels': --labels is given by this"),
+        (["--synthesis=--gen=runs/gan"], "--synthesis='--gen=runs/gan': --generator is given by this command"),
+        (["--filter=--data-root data/camvid"], "--filter='--data-root': --data-root is given by this command"),
     ],
 )
 def test_options_that_make_no_sense(options, message, data, tmp_path, monkeypatch):

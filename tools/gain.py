@@ -28,6 +28,11 @@ from augment.stages import Timings, run_side_by_side
 from dpsims.stop import stop_by_terminate
 
 SCORERS = ("segmenter", "discriminator")  # of tools/filter.py
+# What this command gives other tools itself: another value would be of other images than the report tells of.
+GIVEN = {
+    "synthesis": ("--generator", "--labels", "--out", "--perturb"),
+    "filter": ("--shards", "--scorer", "--out", "--config", "--checkpoint", "--data-root", "--gan"),
+}
 
 if TYPE_CHECKING:
     from augment.mmseg.comparison import Comparison
@@ -69,6 +74,8 @@ def build(arguments: argparse.Namespace) -> "Comparison":
 
     arms = parse_arms(arguments.arms or KINDS)
     mix = Mix(arguments.share, arguments.pretraining, arguments.loss_weight, arguments.schedule)
+    for option, given in GIVEN.items():
+        check_not_given(f"--{option}", getattr(arguments, option), given)
     if len(set(arguments.seeds)) != len(arguments.seeds):
         raise ValueError(f"--seeds are different numbers, not {arguments.seeds}")
     for option, least in (("iterations", 2), ("jobs", 1)):
@@ -99,6 +106,15 @@ def build(arguments: argparse.Namespace) -> "Comparison":
         scorer=arguments.scorer,
         filtering=arguments.filter,
     )
+
+
+def check_not_given(option: str, words: Sequence[str], given: Sequence[str]) -> None:
+    """See that no word is, or begins, an option that is given already: argparse would take the later one."""
+    for word in words:
+        name = word.partition("=")[0]
+        taken = next((it for it in given if len(name) > len("--") and it.startswith(name)), None)
+        if taken:
+            raise ValueError(f"{option}={word!r}: {taken} is given by this command, which would not know of another")
 
 
 def parse_generators(texts: Sequence[str]) -> dict[float, Path]:
