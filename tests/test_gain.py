@@ -193,6 +193,16 @@ def test_a_config_that_is_not_on_real_images_is_refused(kind, data, tmp_path):
         dataclasses.replace(comparison(data, tmp_path), config=config).prepare()
 
 
+def test_what_the_segmenter_lacks_is_said_before_anything_is_made(data, tmp_path, request):
+    asked = dataclasses.replace(comparison(data, tmp_path), config=REAL.with_name("mask2former_r50_generic_real.py"))
+    with pytest.raises(ValueError, match="loss_weight=0.5: no head of this model has a loss_decode"):
+        dataclasses.replace(asked, mix=Mix(loss_weight=0.5)).prepare()
+    request.getfixturevalue("without_mmdet")
+    with pytest.raises(ValueError, match="Mask2FormerHead needs the package mmdet, which is missing; install it with"):
+        asked.prepare()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_generator_that_saw_more_labels_is_refused(data, tmp_path):
     seen = r"0.5=.*gan was trained on 6 images, 3 of them not among the 3 of this fraction"
     with pytest.raises(ValueError, match=seen):

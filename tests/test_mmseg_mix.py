@@ -6,7 +6,14 @@ import pytest
 import torch
 from mmengine.runner import Runner
 from mmseg.datasets import BaseSegDataset
-from mmseg.models.losses import CrossEntropyLoss, LovaszLoss
+from mmseg.models.losses import (
+    CrossEntropyLoss,
+    DiceLoss,
+    FocalLoss,
+    LovaszLoss,
+    OhemCrossEntropy,
+    TverskyLoss,
+)
 from mmseg.utils import register_all_modules
 from mmseg_data import write_data_set, write_shards
 from mmseg_run import CONFIGS, Watch, streets_space
@@ -98,9 +105,12 @@ def test_options_that_make_no_sense():
     with pytest.raises(ValueError, match="loss_weight is more than 0, not 0; share=0 leaves synthetic samples out"):
         MixSynthetic("shards", loss_weight=0)
     assert MixSynthetic("shards", share=1, schedule="step", until=3).share == Share(1, "step", 0, 3)
-    with pytest.raises(ValueError, match="no head of this model has a loss_decode"):
+    with pytest.raises(ValueError, match="loss_weight=2: no head of this model has a loss_decode"):
         MixSynthetic("shards", loss_weight=2).weigh(torch.nn.Linear(1, 1))
     head = torch.nn.Module()
-    head.loss_decode = torch.nn.ModuleList([CrossEntropyLoss(), LovaszLoss(reduction="none")])
-    with pytest.raises(ValueError, match="loss_weight=2: LovaszLoss of this model counts all pixels alike"):
-        MixSynthetic("shards", loss_weight=2).weigh(head)
+    for loss in (LovaszLoss(reduction="none"), TverskyLoss(), DiceLoss(), FocalLoss(), OhemCrossEntropy()):
+        head.loss_decode = torch.nn.ModuleList([CrossEntropyLoss(), loss])
+        with pytest.raises(
+            ValueError, match=f"loss_weight=2: {type(loss).__name__} of this model does not weigh pixels"
+        ):
+            MixSynthetic("shards", loss_weight=2).weigh(head)

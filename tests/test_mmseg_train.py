@@ -22,6 +22,7 @@ TOOL = REPOSITORY / "tools" / "train_segmenter.py"
 CONFIGS = REPOSITORY / "configs" / "segmenters"
 LIGHT_REAL = CONFIGS / "efficientnet_lite0_fpn_streets_real.py"
 LIGHT_MIXED = CONFIGS / "efficientnet_lite0_fpn_streets_mixed.py"
+MASKS_MIXED = CONFIGS / "mask2former_r50_generic_mixed.py"
 SIZES = {"SEG_HEIGHT": "64", "SEG_WIDTH": "64", "SEG_BATCH": "2", "SEG_ITERS": "4", "OMP_NUM_THREADS": "1"}
 
 
@@ -154,10 +155,15 @@ def test_hostile_checkpoint_is_refused(way, data, tmp_path, main, capsys):
         ([LIGHT_REAL.with_name("nothing.py")], "no such config"),
         ([LIGHT_REAL, "--data-root", "DATA", "--test-only", "nothing.pth"], "nothing.pth"),
         ([LIGHT_REAL, "--cfg-options", "seed"], "--cfg-options takes KEY=VALUE"),
+        (
+            [MASKS_MIXED, "--data-root", "DATA", "--shards", "SHARDS", "--cfg-options", "custom_hooks.0.loss_weight=2"],
+            "loss_weight=2: no head of this model has a loss_decode with pixels to weigh",
+        ),
     ],
 )
 def test_users_errors_are_one_line_and_code_2(arguments, message, data, tmp_path, main, capsys):
-    arguments = [str(data[0]) if argument == "DATA" else str(argument) for argument in arguments]
+    places = {"DATA": data[0], "SHARDS": data[1]}
+    arguments = [str(places.get(argument, argument)) for argument in arguments]
     assert main([*arguments, "--work-dir", str(tmp_path)]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]

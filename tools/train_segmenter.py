@@ -67,9 +67,10 @@ def build_config(args: argparse.Namespace) -> tuple["Config", dict]:
 
     from augment.mmseg.checkpoint import load_checkpoint, save_plain_checkpoints
     from augment.mmseg.compat import attend_without_ops
-    from augment.mmseg.config import check_data, load_config, parse_options
+    from augment.mmseg.config import check_data, load_config, parse_options, synthetic_hooks
     from augment.mmseg.evaluate import choose_nothing_on_test, score_each_class, take_val_split
     from augment.mmseg.initial_weights import fetch_initial_weights, without_initial_weights
+    from augment.mmseg.mix import check_loss_weight
     from augment.mmseg.packages import require_packages
     from augment.mmseg.runner import distribute_on_cpu
 
@@ -105,6 +106,8 @@ def build_config(args: argparse.Namespace) -> tuple["Config", dict]:
         check_data(cfg, ("test_dataloader",))
     else:
         check_data(cfg)
+        for hook in synthetic_hooks(cfg):
+            check_loss_weight(cfg.model, hook.get("loss_weight", 1))
     starts = [cfg.load_from, find_latest_checkpoint(cfg.work_dir) if cfg.resume else None]
     for file in starts:
         if file is not None and "://" not in file:

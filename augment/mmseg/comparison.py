@@ -22,6 +22,8 @@ from augment.mmseg.arms import SHARDED, Arm, Mix, arm_config, epochs_as_real
 from augment.mmseg.classes import metainfo_of
 from augment.mmseg.config import check_data, datasets_of, load_config, synthetic_hooks
 from augment.mmseg.leftovers import check_config, check_content, check_teacher
+from augment.mmseg.mix import check_loss_weight
+from augment.mmseg.packages import require_packages
 from augment.mmseg.shard_dataset import check_classes
 from augment.mmseg.train_on_synthetic import check_settings, keep_settings, split_sha256
 from augment.report.gain_trained import FILTERED, FOLDERS, ITERATIONS, REAL, planned
@@ -99,11 +101,14 @@ class Comparison:
         """Write the settings and the configs; returns all that is to be run.
 
         Raises:
-            ValueError: `out` holds a comparison of other settings, or data that do not fit; nothing was written.
+            ValueError: `out` holds a comparison of other settings, data that do not fit, or a segmenter that lacks a
+                package, or losses to weigh; nothing was written.
         """
         reals = [load_config(self.config, data_root=part.data) for part in self.parts]
         if synthetic_hooks(reals[0]) or any("shards" in part for part in datasets_of(reals[0], "train_dataloader")):
             raise ValueError(f"{self.config} trains on synthetic images, which the arms add: take its `_real` sibling")
+        require_packages(reals[0].model, self.config.name)
+        check_loss_weight(reals[0].model, self.mix.loss_weight)
         for real, part in zip(reals, self.parts, strict=True):
             check_data(real)
             if part.generator is not None:

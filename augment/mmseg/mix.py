@@ -3,21 +3,25 @@
 custom_hooks = [dict(type="augment.mmseg.mix.MixSynthetic", shards="runs/shards", share=0.5)]
 """
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from copy import deepcopy
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
+from mmseg.registry import MODELS
+from mmseg.utils import register_all_modules
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from augment.mmseg.compat import go_on
 from augment.mmseg.config import datasets_of
+from augment.mmseg.initial_weights import without_initial_weights
 from augment.mmseg.packages import bare_name
 from augment.mmseg.sampler import MixedBatchSampler
 from augment.mmseg.shard_dataset import ShardSegDataset
@@ -26,7 +30,7 @@ from augment.mmseg.tar_backend import PREFIX
 
 KEPT = ("num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn", "prefetch_factor", "persistent_workers")
 KEPT += ("multiprocessing_context",)  # of the loader that is replaced
-WEIGHTLESS = ("LovaszLoss", "TverskyLoss")  # of mmseg's losses those that are given pixels' weights and pass over them
+WEIGHTLESS = ("DiceLoss", "FocalLoss", "LovaszLoss")  # of mmseg's losses those whose `weight` is not one of pixels
 PAINTED = "painted"
 SYNTHETIC = (f"{PREFIX}://", f"{PAINTED}://")  # how the names of synthetic images begin
 
@@ -110,13 +114,7 @@ class Mixing(Hook, ABC):
 
     def weigh(self, model: nn.Module) -> None:
         """Give every loss of a head the weight of each sample's pixels."""
-        losses = [loss for module in model.modules() for loss in losses_of(module)]
-        if not losses:
-            raise ValueError("loss_weight: no head of this model has a loss_decode, whose pixels could be weighed")
-        weightless = [name for name in WEIGHTLESS if name in {type(loss).__name__ for loss in losses}]
-        if weightless:
-            raise ValueError(f"loss_weight={self.loss_weight}: {weightless[0]} of this model counts all pixels alike")
-        for loss in losses:
+        for loss in weighable_losses(model, self.loss_weight):
             loss.register_forward_pre_hook(self.with_weights, with_kwargs=True)
 
     def with_weights(self, loss: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
@@ -174,6 +172,29 @@ def synthetic_pipeline(pipeline: list[dict]) -> list[dict]:
         if bare_name(step["type"]) == "LoadAnnotations":
             step.pop("reduce_zero_label", None)
     return steps
+
+
+def check_loss_weight(model: ConfigDict, loss_weight: float | int) -> None:
+    """See that the weight has losses to go to, before anything is trained; errors as of `weighable_losses`."""
+    if loss_weight != 1:
+        register_all_modules(init_default_scope=True)
+        weighable_losses(MODELS.build(without_initial_weights(deepcopy(model))), loss_weight)
+
+
+def weighable_losses(model: nn.Module, loss_weight: float | int) -> list[nn.Module]:
+    """Those of all heads.
+
+    Raises:
+        ValueError: there are none, as in Mask2Former, or one that takes no pixels' weights or passes over them.
+    """
+    losses = [loss for module in model.modules() for loss in losses_of(module)]
+    if not losses:
+        raise ValueError(f"loss_weight={loss_weight}: no head of this model has a loss_decode with pixels to weigh")
+    for loss in losses:
+        name = type(loss).__name__
+        if name in WEIGHTLESS or "weight" not in inspect.signature(loss.forward).parameters:
+            raise ValueError(f"loss_weight={loss_weight}: {name} of this model does not weigh pixels")
+    return losses
 
 
 def losses_of(module: nn.Module) -> list[nn.Module]:
