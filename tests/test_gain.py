@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -211,6 +212,17 @@ def test_a_generator_that_saw_more_labels_is_refused(data, tmp_path):
         find_parts(data[0], tmp_path, [0.5], {}, needed=True)
     part = Part(0.5, tmp_path / "data/50", 3)
     assert find_parts(data[0], tmp_path, [0.5], {}, needed=False) == [part] and part.name == "50"
+
+
+def test_a_generator_that_began_with_another_one_is_noted(data, tmp_path):
+    shutil.copytree(data[1], tmp_path / "gan")
+    config = yaml.safe_load((data[1] / "config.yaml").read_text()) | {"init_from": "runs/gan-ade"}
+    (tmp_path / "gan/config.yaml").write_text(yaml.safe_dump(config))
+    began, alone = (find_parts(data[0], tmp_path, [1], {1: run}, needed=True) for run in (tmp_path / "gan", data[1]))
+    assert (began[0].generator_init_from, alone[0].generator_init_from) == ("gan-ade", None)
+    comparison(data, tmp_path / "out", parts=began).prepare()
+    settings = json.loads((tmp_path / "out/settings.json").read_text())
+    assert settings["fractions"][0]["generator_init_from"] == "gan-ade"
 
 
 def test_the_whole_comparison(data, tmp_path):

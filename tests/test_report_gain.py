@@ -266,8 +266,10 @@ def test_what_looks_wrong_is_told(copied):
     settings = json.loads((copied / "settings.json").read_text())
     settings["fractions"][1]["generator_images"] = 367
     settings["fractions"][2]["generator_images"] = None
+    settings["fractions"][0]["generator_init_from"] = "gan-ade"
     (copied / "settings.json").write_text(json.dumps(settings))
-    seen, unknown, same, extra = read_gain(copied)["doubts"]
+    began, seen, unknown, same, extra = read_gain(copied)["doubts"]
+    assert "for 100 % of the labels began with the weights of another one (gan-ade)" in began
     assert "generator for 25 % of the labels was trained on 367 labelled images, but the real arm on 92" in seen
     assert "Nothing tells which images the generator for 5 % of the labels was trained on" in unknown
     assert same.startswith("25/segmenters/mixed-seed0 and 25/segmenters/mixed-seed1 have the same IoU in every class")

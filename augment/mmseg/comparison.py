@@ -46,6 +46,7 @@ class Part:
         generator: run folder or snapshot; None if no arm needs one.
         generator_sha256: of its weights.
         generator_images: how many labelled images it was trained on; None where nothing tells.
+        generator_init_from: name of another one, from whose weights its training began; None if it had none.
     """
 
     fraction: float | int
@@ -54,6 +55,7 @@ class Part:
     generator: Path | None = None
     generator_sha256: str | None = None
     generator_images: int | None = None
+    generator_init_from: str | None = None
 
     @property
     def name(self) -> str:
@@ -61,13 +63,15 @@ class Part:
         return f"{100 * self.fraction:g}"
 
     def describe(self) -> dict:
-        known = ("fraction", "images", "generator_sha256", "generator_images")
+        known = ("fraction", "images", "generator_sha256", "generator_images", "generator_init_from")
         return {"name": self.name, **{key: getattr(self, key) for key in known}}
 
     def content(self) -> dict:
         """What decides its scores: the generator, and the files of the data, wherever they lie."""
         splits = [split for split in ("train", "val", "test") if has_split(self.data, split)]
-        return {**self.describe(), "files_sha256": {split: split_sha256(self.data, split) for split in splits}}
+        described = self.describe()
+        del described["generator_init_from"]  # the weights' hash says it, too
+        return {**described, "files_sha256": {split: split_sha256(self.data, split) for split in splits}}
 
 
 @dataclass(frozen=True)
@@ -265,16 +269,28 @@ def find_parts(
                     f"them not among the {len(names)} of this fraction: the comparison would not be one of few labels"
                 )
             sha256 = load_generator(generator).sha256
-            part = Part(fraction, data.absolute(), len(names), generator, sha256, seen and len(seen))
+            origin = seen and len(seen), init_from(generator)
+            part = Part(fraction, data.absolute(), len(names), generator, sha256, *origin)
         parts.append(part)
     return parts
 
 
 def trained_on(generator: Path) -> set[str] | None:
     """Names of the images that a generator was trained on, where its run tells and they are still there."""
-    run = run_of(generator)
-    data = yaml.safe_load((run / "config.yaml").read_text())["data"] if run is not None else {}
+    data = run_config(generator).get("data", {})
     try:
         return {*find_labels(Path(data["root"]), data["train_split"], data["layout"])}
     except (KeyError, ValueError):
         return None
+
+
+def init_from(generator: Path) -> str | None:
+    """Name of the generator from whose weights a run began, where there is one."""
+    other = run_config(generator).get("init_from")
+    return other and Path(other).name
+
+
+def run_config(generator: Path) -> dict:
+    """Of the run that a generator lies in; empty where there is none."""
+    run = run_of(generator)
+    return {} if run is None else yaml.safe_load((run / "config.yaml").read_text())

@@ -36,6 +36,11 @@ def doubt_generators(settings: dict) -> list[str]:
                 f"The generator for {here} was trained on {count(seen)} labelled images, but the real arm on "
                 f"{count(fraction['images'])}: a gain there may come from the labels that only the generator has seen."
             )
+        if other := fraction.get("generator_init_from"):
+            doubts.append(
+                f"The generator for {here} began with the weights of another one ({other}). A gain there may come from "
+                "images that only that one has seen."
+            )
     return doubts
 
 
