@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -45,6 +46,18 @@ class Watch(Hook):
     def count(self, mark: str) -> list[int]:
         """Images of each batch whose name has a mark."""
         return [sum(mark in name for name in batch) for batch in self.batches]
+
+
+class Note(Hook):
+    """Writes the names of each rank's images into a folder, a line for each iteration."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        names = [sample.img_path.rpartition("/")[2] for sample in data_batch["data_samples"]]
+        with open(self.folder / f"rank{get_rank()}", "a") as lines:
+            lines.write(" ".join(names) + "\n")
 
 
 def train(

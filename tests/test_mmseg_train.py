@@ -203,6 +203,29 @@ def test_no_process_is_left_of_a_training_that_is_ended(data, tmp_path):
         job.kill()
 
 
+def test_two_processes_share_one_sequence_and_go_on_in_it(data, tmp_path):
+    """Each batch of either has its share; six real images come once a pass over both, through a stop and a resume."""
+    root, shards = data
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", TOOL]
+    config = tmp_path / "noted.py"
+    config.write_text(
+        f'_base_ = ["{LIGHT_MIXED}"]\n'
+        f'custom_hooks = [*_base_.custom_hooks, dict(type="mmseg_run.Note", folder="{tmp_path}")]\n'
+    )
+    command = [*launch, config, "--data-root", root, "--shards", shards, "--work-dir", tmp_path / "run", "--resume"]
+    command += ["--launcher", "pytorch", "--cfg-options", "randomness.diff_rank_seed=True"]
+    path = {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}", "SEG_BATCH": "4"}
+    halfway = ["train_cfg.max_iters=2", "train_cfg.val_interval=2", "default_hooks.checkpoint.interval=2"]
+    run(*command, *halfway, **path)
+    run(*command, **path)
+    ranks = [[line.split() for line in (tmp_path / f"rank{rank}").read_text().splitlines()] for rank in (0, 1)]
+    assert [len(batches) for batches in ranks] == [4, 4]
+    assert all(sum("tar#" in name for name in batch) == 2 for batches in ranks for batch in batches)
+    drawn = [name for pair in zip(*ranks, strict=True) for batch in pair for name in batch]
+    real = [name for name in drawn if "tar#" not in name]  # 2 in a batch, 4 in an iteration, 16 in all
+    assert [len(set(real[first : first + 6])) for first in (0, 6)] == [6, 6]
+
+
 @pytest.mark.slow
 def test_two_processes_train_on_a_cpu(data, tmp_path):
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
