@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from filter_shards import ByColour, run, write_planted
+from mmengine.config import Config
 from mmseg.registry import MODELS
 from mmseg.utils import register_all_modules
 from test_mmseg_scorer import COLOURS, SPACE, labels, nearest_colour, paint
@@ -169,6 +170,17 @@ def test_only_kept_samples_are_there_with_filtered_label_maps(shards, decisions)
 
 def test_without_decisions_and_with_none_the_shards_are_as_they_are(shards):
     assert len(ShardSegDataset(str(shards), decisions="none", pipeline=LOAD)) == len(index_shards(shards)) == 11
+
+
+def test_decisions_come_from_the_environment_too(monkeypatch):
+    """Under mmseg's own tools nothing else names them."""
+    monkeypatch.delenv("DECISIONS", raising=False)
+    for expected in ("none", "runs/filtered"):
+        for name in ("mixed", "on_the_fly", "synthetic"):
+            cfg = Config.fromfile(f"configs/segmenters/efficientnet_lite0_fpn_camvid_{name}.py")
+            taker = cfg.train_dataloader.dataset if name == "synthetic" else cfg.custom_hooks[0]
+            assert taker.get("decisions") == expected
+        monkeypatch.setenv("DECISIONS", "runs/filtered")
 
 
 def test_a_config_takes_decisions_by_an_option_and_refuses_those_of_other_shards(shards, decisions, tmp_path):

@@ -2,7 +2,7 @@
 
     python tools/train_segmenter.py configs/segmenters/efficientnet_lite0_fpn_streets_synthetic.py --shards DIR --test
 
-Under other tools, SHARDS in the environment names the folder of shards.
+Under other tools, SHARDS in the environment names the folder of shards, DECISIONS that of a filter.
 """
 
 _base_ = ["efficientnet_lite0_fpn_streets_real.py"]
@@ -12,6 +12,7 @@ train_dataloader = dict(
         _delete_=True,
         type="ShardSegDataset",
         shards="{{$SHARDS:runs/demo/shards}}",
+        decisions="{{$DECISIONS:none}}",
         metainfo=_base_.metainfo,
         pipeline=_base_.train_pipeline,
     ),

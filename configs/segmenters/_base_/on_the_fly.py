@@ -2,10 +2,18 @@
 
     _base_ = [".../configs/segmenters/_base_/on_the_fly.py", "mmseg::segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py"]
 
-GENERATOR in the environment names the GAN's run; what else there is to set: `augment/mmseg/paint.py`.
+GENERATOR in the environment names the GAN's run, DECISIONS a filter, if there is one; what else there is to set:
+`augment/mmseg/paint.py`.
 """
 
 # With the onedl packages mmengine finds no `mmseg::` base, under stock tools neither, unless this was imported before.
 __import__("augment.mmseg")
 
-custom_hooks = [dict(type="augment.mmseg.paint.PaintSynthetic", generator="{{$GENERATOR:runs/gan}}", share=0.5)]
+custom_hooks = [
+    dict(
+        type="augment.mmseg.paint.PaintSynthetic",
+        generator="{{$GENERATOR:runs/gan}}",
+        decisions="{{$DECISIONS:none}}",
+        share=0.5,
+    )
+]
