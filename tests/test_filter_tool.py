@@ -155,6 +155,10 @@ def test_by_a_segmenter_in_its_work_dir(tool, tiny_root, tmp_path):
             ["--scorer", "discriminator", "--gan", "GAN", "--split", "test"],
             "--split test: limits of test images would leak the test into the training",
         ),
+        (
+            ["--scorer", "discriminator", "--gan", "GAN", "--layout", "ade20k", "--split", "validation"],
+            "--split validation: with ade20k segmenters are tested on it, and limits of test images would leak",
+        ),
         (["--scorer", "discriminator", "--gan", "nowhere"], "is not the run folder of a GAN"),
         (["--scorer", "discriminator", "--gan", "GAN", "--tolerance", "1", "--quantile", "0.9"], "give one of them"),
         (

@@ -190,7 +190,13 @@ def find_reals(arguments: argparse.Namespace) -> Place:
         label_space=arguments.label_space,
         split=arguments.split or "train",
     )
-    return replace(place, split=arguments.split or place.train_split)
+    place = replace(place, split=arguments.split or place.train_split)
+    if place.layout != "generic" and SPLITS.get(place.split) == "val":
+        raise ValueError(
+            f"--split {place.split}: with {place.layout} segmenters are tested on it, and limits of test images would "
+            "leak the test into the training"
+        )
+    return place
 
 
 def open_reals(place: Place, space: LabelSpace, size: tuple[int, int]) -> FolderDataset:
