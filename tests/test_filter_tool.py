@@ -184,7 +184,9 @@ def test_other_classes_and_other_sizes_are_refused(tool, tiny_root, tmp_path):
     assert code == 2 and "has no class 'car'" in said
 
 
-@pytest.mark.parametrize("tools", [["filter"], ["synthesize", "synthesize_options"], ["train_segmenter"]])
+@pytest.mark.parametrize(
+    "tools", [["filter", "filter_options"], ["synthesize", "synthesize_options"], ["train_segmenter"]]
+)
 def test_no_option_is_taken_for_one_of_torchruns(tools):
     """torchrun looks through the whole command line, and takes beginnings of its own options for them."""
     own = {option for tool in tools for option in re.findall(r'"(--[a-z-]+)"', (TOOLS / f"{tool}.py").read_text())}

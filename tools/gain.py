@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from endings import plain_ending
+from filter_options import check_words
 
 from augment.report.gain import write_gain_report
 from augment.report.gain_trained import BUDGETS
@@ -76,8 +77,14 @@ def build(arguments: argparse.Namespace) -> "Comparison":
     mix = Mix(arguments.share, arguments.pretraining, arguments.loss_weight, arguments.schedule)
     for option, given in GIVEN.items():
         check_not_given(f"--{option}", getattr(arguments, option), given)
+    try:
+        check_words(arguments.filter, arguments.scorer)  # now: the filter may come after hours of training
+    except ValueError as error:
+        raise ValueError(f"--filter: {error}") from None
     if len(set(arguments.seeds)) != len(arguments.seeds):
         raise ValueError(f"--seeds are different numbers, not {arguments.seeds}")
+    if min(arguments.seeds) < 0:
+        raise ValueError(f"--seeds are at least 0, not {min(arguments.seeds)}")
     for option, least in (("iterations", 2), ("jobs", 1)):
         value = getattr(arguments, option)
         if value is not None and value < least:
