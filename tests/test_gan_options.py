@@ -72,5 +72,5 @@ def test_a_missing_value():
 
 def test_the_tool_tells_it_in_one_line():
     failed = subprocess.run([sys.executable, TOOLS / "train_gan.py", "run.bach_size=8"], capture_output=True, text=True)
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     assert failed.stderr.strip() == "error: unknown option run.bach_size; did you mean run.batch_size?"

@@ -190,10 +190,18 @@ def run_tool(*arguments: str) -> subprocess.CompletedProcess:
 
 def test_user_errors_are_one_line(tmp_path):
     missing = run_tool()
-    assert missing.returncode == 1 and missing.stderr.strip() == "error: data.root has no value; give it as data.root=…"
+    assert missing.returncode == 2 and missing.stderr.strip() == "error: data.root has no value; give it as data.root=…"
     nowhere = run_tool(f"data.root={tmp_path}/nowhere", f"out={tmp_path}/run")
-    assert nowhere.returncode == 1 and nowhere.stderr.startswith("error: data.root: no such folder")
+    assert nowhere.returncode == 2 and nowhere.stderr.startswith("error: data.root: no such folder")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tiny_root, tmp_path):
+    (tmp_path / "file").write_text("")
+    options = [f"data.root={tiny_root}", f"out={tmp_path}/file/run", "experiment=demo", "loss.diversity.tau=1"]
+    failed = run_tool(*options, "data.height=32", "data.width=64")
+    assert failed.returncode == 2 and failed.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in failed.stderr and f"{tmp_path}/file/run" in failed.stderr
 
 
 VALIDATED = [*INTERVALS, "validation.every_kimg=0.004", "run.total_kimg=0.012"]

@@ -4,6 +4,7 @@ Several GPUs or nodes, the same run: torchrun --nproc-per-node 8 tools/train_gan
 """
 
 import sys
+from typing import NoReturn
 
 import hydra
 from gan_options import CONFIGS, check_names, to_config
@@ -17,8 +18,8 @@ from dpsims.train import train
 def run(options: DictConfig) -> None:
     try:
         folder = train(to_config(options))
-    except (ValueError, FloatingPointError) as error:
-        sys.exit(f"error: {error}")
+    except (ValueError, FloatingPointError, OSError) as error:
+        fail(error)
     except KeyboardInterrupt as stop:
         if distributed.rank() == 0:
             print(str(stop) or "stopped; the same command goes on from the last checkpoint")
@@ -37,8 +38,13 @@ def main() -> None:
         if not own_presets:
             check_names([argument for argument in arguments if "=" in argument and not argument.startswith("-")])
     except ValueError as error:
-        sys.exit(f"error: {error}")
+        fail(error)
     run()
+
+
+def fail(error: Exception) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":
