@@ -254,3 +254,5 @@ def test_the_tool_refuses_what_makes_no_sense(tool, tmp_path):
     assert code == 2 and "holds no shards" in printed
     code, _, printed = tool(tmp_path, "--out", tmp_path / "gallery.html", "--images", "0")
     assert code == 2 and "--images is at least 1, not 0" in printed
+    code, _, printed = tool(tmp_path, "--out", tmp_path / "shards.json")
+    assert code == 2 and "shards.json is to be a file called *.html" in printed

@@ -173,6 +173,7 @@ def test_an_official_layout(tool, tmp_path):
         (["--hardness", "nowhere.json"], "nowhere.json"),
         (["--hardness", "filter.json", "--out", "budget.png"], "--out budget.png is to be a file called *.json"),
         (["--hardness", "filter.json", "--out", "data/train/x.json"], "is to lie outside of --labels data/train"),
+        (["--hardness", "filter.json", "--out", "filter.json"], "--out filter.json is there already, and is no budget"),
         (["--hardness", "filter.json", "--layout", "ade20k"], "--layout goes with --split"),
         (["--hardness", "filter.json", "--label-space", "own"], "takes the ids as those of a --generator"),
         (["--hardness", "filter.json", "--labels", "data"], "data holds the splits train, val"),

@@ -226,6 +226,15 @@ def test_the_tool_refuses_what_makes_no_sense(tool, sound, options, message):
     assert code == 2 and message in printed
 
 
+def test_findings_are_written_over_nothing_of_the_shards(tool, sound, tmp_path):
+    before = (sound / "shards.json").read_bytes()
+    code, _, printed = tool(sound, "--out", sound / "shards.json")
+    assert code == 2 and "shards.json is to lie outside of the shards" in printed
+    assert (sound / "shards.json").read_bytes() == before
+    code, printed, said = tool(sound, "--out", tmp_path)
+    assert code == 2 and f"--out {tmp_path} is to be a file" in said and "looked at" not in printed
+
+
 def test_the_tool_refuses_other_folders_and_other_generators(tool, sound, real, tmp_path):
     assert tool(tmp_path)[0] == 2
     code, _, printed = tool(sound, "--generator", real / "run", "--resynthesize", "1", "--device", "cpu")

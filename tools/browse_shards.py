@@ -33,6 +33,8 @@ def parse_arguments() -> argparse.Namespace:
     for name in ("images", "width"):
         if getattr(arguments, name) < 1:
             parser.error(f"--{name} is at least 1, not {getattr(arguments, name)}")
+    if arguments.out.suffix.lower() not in (".html", ".htm"):
+        parser.error(f"--out {arguments.out} is to be a file called *.html")
     return arguments
 
 

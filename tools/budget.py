@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from endings import plain_ending
@@ -91,6 +92,12 @@ def check_options(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--out {arguments.out} is to be a file called *.json; the picture is called *.png beside it")
     if arguments.labels and not arguments.split and arguments.out.resolve().is_relative_to(arguments.labels.resolve()):
         raise ValueError(f"--out {arguments.out} is to lie outside of --labels {arguments.labels}: it has a picture")
+    if arguments.out.exists() and not is_budget(read_json(arguments.out)):
+        raise ValueError(f"--out {arguments.out} is there already, and is no budget; choose another name")
+
+
+def is_budget(content: Any) -> bool:
+    return isinstance(content, dict) and {"rule", "counts"} <= content.keys()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from endings import plain_ending
 
-from augment.storage import open_folder, write_text
+from augment.storage import Folder, is_local, open_folder, write_text
 from augment.verify.finding import KINDS, NOTES, Finding
 from augment.verify.resynthesize import Resynthesis, check_generator, resynthesize
 from augment.verify.walk import verify
@@ -65,6 +65,8 @@ def parse_arguments() -> argparse.Namespace:
 def run(arguments: argparse.Namespace) -> bool:
     """Whether the shards are sound."""
     folder = open_folder(arguments.shards)
+    if arguments.out is not None:
+        check_out(arguments.out, folder)
     snapshot, settings = None, None
     if arguments.generator is not None:
         device = pick_device(arguments.device)
@@ -115,6 +117,14 @@ def run(arguments: argparse.Namespace) -> bool:
         print(f"all findings: {arguments.out}")
     print(f"FAULTS: {len(faults)}" if faults else "sound")
     return not faults
+
+
+def check_out(out: Path, shards: Folder) -> None:
+    """See that the findings can be written, and over nothing of the shards."""
+    if out.is_dir():
+        raise ValueError(f"--out {out} is to be a file, such as {out / 'verdict.json'}, and is a folder")
+    if is_local(shards) and out.resolve().parent == shards.resolve():
+        raise ValueError(f"--out {out} is to lie outside of the shards, which stay as they are")
 
 
 def print_findings(findings: list[Finding], *, everything: bool) -> None:
