@@ -17,6 +17,8 @@ def choose(keys: list[str], fraction: float | int, seed: int) -> list[str]:
     """A random part of these names, at least one; what a smaller fraction takes is in what a larger one takes."""
     if not 0 < fraction <= 1:
         raise ValueError(f"a fraction of the images is more than 0 and at most 1, not {fraction}")
+    if seed < 0:
+        raise ValueError(f"--seed is at least 0, not {seed}")
     order = np.random.default_rng(seed).permutation(len(keys))
     return sorted(keys[i] for i in order[: max(1, round(fraction * len(keys)))])
 

@@ -27,6 +27,8 @@ def test_smaller_choices_are_in_larger_ones_and_depend_on_the_seed():
     for fraction in (0, 1.1, -1):
         with pytest.raises(ValueError, match=f"more than 0 and at most 1, not {fraction}"):
             choose(keys, fraction, 0)
+    with pytest.raises(ValueError, match="--seed is at least 0, not -1"):
+        choose(keys, 0.5, -1)
 
 
 def test_a_part_of_the_training_images_and_all_of_the_others(root, tmp_path):
