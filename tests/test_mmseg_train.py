@@ -169,6 +169,24 @@ def test_users_errors_are_one_line_and_code_2(arguments, message, data, tmp_path
     assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
 
 
+@pytest.mark.parametrize(("name", "value"), [("SEG_ITERS", "1"), ("SEG_BATCH", "0"), ("SEG_WIDTH", "wide")])
+def test_numbers_in_the_environment_that_make_no_sense(name, value, data, tmp_path, main, monkeypatch, capsys):
+    monkeypatch.setenv(name, value)
+    assert main([str(LIGHT_REAL), "--data-root", str(data[0]), "--work-dir", str(tmp_path / "work")]) == 2
+    assert f"error: {name} in the environment is a whole number of at least" in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_work_dir_that_cannot_be_made_and_a_folder_as_checkpoint(data, tmp_path, main, capsys):
+    (tmp_path / "file").write_text("")
+    command = [str(LIGHT_REAL), "--data-root", str(data[0])]
+    assert main([*command, "--work-dir", str(tmp_path / "file")]) == 2
+    assert main([*command, "--work-dir", str(tmp_path / "work"), "--test-only", str(tmp_path)]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[0].startswith("error: ") and str(tmp_path / "file") in lines[0]
+    assert lines[-1].startswith("error: ") and str(tmp_path) in lines[-1]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_amp_without_cuda_is_an_error(data, main, capsys):
     assert main([str(LIGHT_REAL), "--data-root", str(data[0]), "--amp"]) == 2

@@ -158,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         runner = BriefRunner.from_cfg(cfg)
         if args.test_only is not None:
             load_weights(runner, str(args.test_only))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     try:

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,6 +25,14 @@ from dpsims.sample import load_generator
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+
+
+def check_environment() -> None:
+    """See that what configs read from the environment are numbers with which something can be trained."""
+    for name, least in {"SEG_HEIGHT": 1, "SEG_WIDTH": 1, "SEG_BATCH": 1, "SEG_ITERS": 2}.items():
+        value = os.environ.get(name)
+        if value is not None and not (value.isdecimal() and int(value) >= least):
+            raise ValueError(f"{name} in the environment is a whole number of at least {least}, not {value!r}")
 
 
 def load_config(
@@ -50,6 +59,7 @@ def load_config(
     file = find_config(str(file))
     if not file.is_file():
         raise ValueError(f"no such config: {file}")
+    check_environment()
     try:
         cfg = Config.fromfile(file)
     except ImportError as error:
