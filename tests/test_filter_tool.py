@@ -173,6 +173,13 @@ def test_options_that_make_no_sense_are_refused_before_anything_is_read(tool, ga
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_of_something_else_is_refused_and_stays(tool, gan):
+    before = sorted(file.name for file in gan.iterdir())
+    code, _, said = tool("--scorer", "discriminator", "--gan", gan, "--features", "none", "--out", gan)
+    assert code == 2 and f"--out {gan} is not empty and has no calibration.json; choose another one" in said
+    assert sorted(file.name for file in gan.iterdir()) == before
+
+
 def test_other_classes_and_other_sizes_are_refused(tool, tiny_root, tmp_path):
     small = tmp_path / "small"
     train(tiny_config(tiny_root, small, "run.total_kimg=0.002", "loss.diversity.tau=1", "data.width=32"))

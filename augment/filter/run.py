@@ -22,7 +22,7 @@ from jaxtyping import Float64
 from torch import nn
 from tqdm import tqdm
 
-from augment.filter.calibrate import Calibration, calibrate, load_calibration, save_calibration
+from augment.filter.calibrate import CALIBRATION, FEATURES, Calibration, calibrate, load_calibration, save_calibration
 from augment.filter.decide import REASONS, decide, fake_limit
 from augment.filter.rules import PixelRule, SampleRules
 from augment.filter.scorer import Scorer
@@ -93,12 +93,15 @@ def run_filter(
         The content of `filter.json`; None while shards of other parts are missing.
 
     Raises:
-        ValueError: `out` holds shards or a filter of other settings, the rules ask for what is not measured, or a loss
-            is not finite.
+        ValueError: `out` holds shards, a filter of other settings or something else, the rules ask for what is not
+            measured, or a loss is not finite.
     """
     space, size, _ = open_shards(shards)
     if (out / MANIFEST).exists():
         raise ValueError(f"--out {out} holds shards, which stay as they are; decisions go to another folder")
+    others = [child.name for child in out.iterdir() if child.suffix != ".part"] if out.exists() else []
+    if others and not {CALIBRATION, FEATURES}.intersection(others):
+        raise ValueError(f"--out {out} is not empty and has no {CALIBRATION}; choose another one")
     out.mkdir(parents=True, exist_ok=True)
     sweep(out)
     work = {"embedder": embedder, "device": device, "batch_size": batch_size}
