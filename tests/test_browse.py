@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from test_synthesize import SETTINGS, SPACE, make
 from upath import UPath
 
 from augment.factory import Settings
+from augment.filter.run import manifest_sha256
 from augment.report.browse import Gallery, choose_of_shard, choose_rows, write_gallery
-from augment.shards import read_member, read_rows
+from augment.shards import read_manifest, read_member, read_rows
 from dpsims.labels import encode_label_png
 
 SCRIPT = Path(__file__).parents[1] / "tools" / "browse_shards.py"
@@ -178,6 +180,15 @@ def test_decisions_are_laid_over(shards, decisions, tmp_path):
     for line in ("{", "[]", '{"key": "000000000"}'):
         (decisions / "decisions.jsonl").write_text(line)
         with pytest.raises(ValueError, match="has not a row"):
+            write(shards, tmp_path / "gallery.html", decisions=decisions)
+
+
+def test_decisions_on_other_shards_are_refused(shards, decisions, tmp_path):
+    manifest = read_manifest(shards)
+    for other, refused in ((manifest, False), (manifest | {"generator_sha256": "another"}, True)):
+        settings = {"shards": {"manifest_sha256": manifest_sha256(other)}}
+        (decisions / "filter.json").write_text(json.dumps({"settings": settings}))
+        with pytest.raises(ValueError, match="is of other shards than those in") if refused else nullcontext():
             write(shards, tmp_path / "gallery.html", decisions=decisions)
 
 

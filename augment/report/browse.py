@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from tqdm import tqdm
 
-from augment.filter.run import DECISIONS
+from augment.filter.run import DECISIONS, SUMMARY, manifest_sha256
 from augment.report.page import data_uri, photo_uri, render
 from augment.shards import (
     MANIFEST,
@@ -24,7 +24,7 @@ from augment.shards import (
     read_rows,
     read_stats,
 )
-from augment.storage import Folder, write_text
+from augment.storage import Folder, read_json, write_text
 from dpsims.labels import IGNORE_INDEX, UNREADABLE, LabelSpace, read_label_map
 from dpsims.spread import spread
 
@@ -60,11 +60,13 @@ def write_gallery(
         progress: show a bar, on a terminal.
 
     Raises:
-        ValueError: no images, or a file that cannot be read.
+        ValueError: no images, a file that cannot be read, or decisions on other shards.
     """
     manifest = read_manifest(folder)
     space = LabelSpace.from_meta(manifest.get("label_space"), source=f"label_space in {folder / MANIFEST}")
     rows, total = choose_rows(folder, images)
+    if decisions is not None:
+        check_whose(decisions, folder, manifest)
     decided = None if decisions is None else read_decisions(decisions / DECISIONS, {row["key"] for row in rows})
     items = []
     for row in tqdm(rows, unit="img", disable=None if progress else True):
@@ -128,6 +130,14 @@ def choose_of_shard(rows: list[dict], count: int, turn: int) -> Iterator[dict]:
             turn += 1
         elif share:
             yield from spread(group, share)
+
+
+def check_whose(decisions: Folder, folder: Folder, manifest: dict) -> None:
+    """See that a filter looked at these shards: those of others have the same keys. Not all decisions tell."""
+    if (decisions / SUMMARY).exists():
+        shards = read_json(decisions / SUMMARY)["settings"]["shards"]
+        if shards["manifest_sha256"] != manifest_sha256(manifest):
+            raise ValueError(f"--decisions: the filter in {decisions} is of other shards than those in {folder}")
 
 
 def read_decisions(file: Folder, keys: Collection[str]) -> dict[str, dict]:
