@@ -11,7 +11,7 @@ from official_layouts import make_ade20k, make_cityscapes, make_coco_stuff
 from PIL import Image
 
 from augment.record import Record
-from augment.shards import Sample, open_manifest, write_shard
+from augment.shards import Sample, open_manifest, read_stats, total_of, write_manifest, write_shard
 from dpsims.labels import TRAIN_IDS, LabelSpace, encode_label_png, find_label_space, read_label_map
 
 SIZE = (64, 64)
@@ -80,9 +80,10 @@ def write_train_ids(folder: Path, end: str, space: str) -> None:
 
 
 def write_shards(root: Path, space: LabelSpace, shards: int = 2, per_shard: int = 3) -> dict[str, dict[str, bytes]]:
-    """Committed shards, the second sample of each failed; returns the members of each good sample by its key."""
+    """Finished shards, the second sample of each failed; returns the members of each good sample by its key."""
     rng = np.random.default_rng(1)
-    open_manifest(root, {"label_space": space.to_meta(), "generator_sha256": "0" * 64, "plan": {}})
+    description = {"label_space": space.to_meta(), "generator_sha256": "0" * 64, "plan": {}}
+    open_manifest(root, description)
     written = {}
     for shard in range(shards):
         samples = []
@@ -96,4 +97,5 @@ def write_shards(root: Path, space: LabelSpace, shards: int = 2, per_shard: int 
             samples.append(Sample(record, members=members, class_pixels=(0,) * space.num_classes))
             written[record.key] = members
         write_shard(root, shard, samples, space.num_classes)
+    write_manifest(root, description, total_of(read_stats(root, shard) for shard in range(shards)))
     return written

@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 import time
@@ -167,6 +168,15 @@ def test_users_errors_are_one_line_and_code_2(arguments, message, data, tmp_path
     assert main([*arguments, "--work-dir", str(tmp_path)]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
+
+
+def test_shards_that_are_not_finished_are_refused(data, tmp_path, main, capsys):
+    shards = shutil.copytree(data[1], tmp_path / "shards")
+    manifest = json.loads((shards / "shards.json").read_text())
+    (shards / "shards.json").write_text(json.dumps(manifest | {"totals": None}))
+    command = [str(LIGHT_MIXED), "--data-root", str(data[0]), "--shards", str(shards)]
+    assert main([*command, "--work-dir", str(tmp_path / "work")]) == 2
+    assert f"error: --shards {shards} are not finished" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "value"), [("SEG_ITERS", "1"), ("SEG_BATCH", "0"), ("SEG_WIDTH", "wide")])

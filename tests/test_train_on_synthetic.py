@@ -17,7 +17,7 @@ from augment.mmseg.evaluate import score_each_class
 from augment.mmseg.light_config import light_config
 from augment.mmseg.train_on_synthetic import Training, arm_config, check_settings, train_and_test, train_arm
 from augment.record import Record
-from augment.shards import Sample, open_manifest, write_shard
+from augment.shards import Sample, open_manifest, read_stats, total_of, write_manifest, write_shard
 from dpsims.labels import LabelSpace, default_palette
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "segmenters"
@@ -32,7 +32,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pack_into_shards(split: Path, folder: Path, source_split: str = "train") -> Path:
     """A split's own images, byte for byte, as a folder of shards."""
-    open_manifest(folder, {"label_space": SPACE.to_meta(), "generator_sha256": "0" * 64, "plan": {}})
+    description = {"label_space": SPACE.to_meta(), "generator_sha256": "0" * 64, "plan": {}}
+    open_manifest(folder, description)
     samples = []
     for index, image in enumerate(sorted((split / "images").iterdir())):
         record = Record(f"00000{index:04d}", 0, image.stem, source_split, 0, seed=index)
@@ -40,6 +41,7 @@ def pack_into_shards(split: Path, folder: Path, source_split: str = "train") -> 
         members = {"jpg": image.read_bytes(), "seg.png": label_map, "json": b"{}"}
         samples.append(Sample(record, members=members, class_pixels=(0, 0, 0)))
     write_shard(folder, 0, samples, SPACE.num_classes)
+    write_manifest(folder, description, total_of([read_stats(folder, 0)]))
     return folder
 
 

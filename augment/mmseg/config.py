@@ -20,6 +20,7 @@ from augment.mmseg.shard_dataset import (
     read_label_space,
 )
 from augment.order import read_recipe
+from augment.shards import read_manifest
 from dpsims.labels import load_label_space
 from dpsims.sample import load_generator
 
@@ -129,7 +130,7 @@ def check_data(cfg: Config, loaders: tuple[str, ...] = _LOADERS) -> None:
     """See that the data is there and means what the config says; sets `img_suffix` where the images are PNGs.
 
     Raises:
-        ValueError: a missing folder, images without label maps, no committed shards, no generator, or other classes.
+        ValueError: a missing folder, images without label maps, no finished shards, no generator, or other classes.
     """
     for loader in loaders:
         for dataset in datasets_of(cfg, loader):
@@ -155,6 +156,8 @@ def _check_shards(dataset: ConfigDict) -> None:
         check_classes(space.classes, dataset.metainfo["classes"], f"the shards in {root}")
     check_unshifted(dataset.shards, dataset)
     index_shards(root, decisions_folder(dataset.get("decisions")))
+    if read_manifest(root).get("totals", {}) is None:  # as long as shards are still to come
+        raise ValueError(f"--shards {root} are not finished; the command that made them goes on")
 
 
 def _check_generator(hook: ConfigDict, metainfo: ConfigDict | dict | None) -> None:
