@@ -143,7 +143,7 @@ def test_by_a_segmenter_in_its_work_dir(tool, tiny_root, tmp_path):
         (["--scorer", "segmenter"], "--scorer segmenter needs --checkpoint"),
         (
             ["--scorer", "segmenter", "--checkpoint", "GAN", "--data-root", "x"],
-            "--config is needed: .* holds 0 configs, of a training in it there is one",
+            "--config is needed: .* holds 0 configs, a segmenter's work dir holds one",
         ),
         (["--scorer", "discriminator"], "--scorer discriminator needs --gan"),
         (

@@ -47,7 +47,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--out", type=Path, required=True, metavar="DIR", help="folder of everything")
     add("--fractions", type=float, nargs="+", metavar="F", help="of the labels (default: those of the generators)")
     add("--generator", nargs="+", default=[], metavar="F=RUN", help="of each fraction: run folder or snapshot")
-    arms_help = "beside real: synthetic, mixed, pretrain, on-the-fly (default: these); ARM-filtered goes by a filter"
+    arms_help = (
+        "beside real: synthetic (alone), mixed (with real ones in each batch), pretrain (synthetic, then real), "
+    )
+    arms_help += "on-the-fly (mixed, painted while it trains); ARM-filtered goes by a filter (default: the four)"
     add("--arms", nargs="+", metavar="ARM", help=arms_help)
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the segmenters (default: 0 1 2)")
     add("--iterations", type=int, help="of a training on real images (default: the config's)")

@@ -132,5 +132,5 @@ def find_config(work_dir: Path) -> Path:
     """
     found = sorted(work_dir.glob("*.py"))
     if len(found) != 1:
-        raise ValueError(f"--config is needed: {work_dir} holds {len(found)} configs, of a training in it there is one")
+        raise ValueError(f"--config is needed: {work_dir} holds {len(found)} configs, a segmenter's work dir holds one")
     return found[0]
