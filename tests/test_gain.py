@@ -272,6 +272,7 @@ def test_the_whole_comparison(data, tmp_path):
         (["--filter=--max-rejected half"], "--filter: argument --max-rejected: invalid float value: 'half'"),
         (["--filter=--max-rejected 50"], "--filter: --max-rejected is a share from 0 to 1, not 50"),
         (["--filter=--drop-fakest 0.1"], "--filter: --drop-fakest means nothing with --scorer segmenter"),
+        (["--filter=--max-rejected 0.5"], "--filter is of filtered arms, and there is none"),
         (["--share", "1"], "--share is more than 0 and less than 1, not 1"),
         (["--loss-weight", "0"], "--loss-weight is more than 0, not 0"),
         (["--schedule", "step"], "--schedule is constant or linear, not 'step'"),

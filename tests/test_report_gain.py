@@ -257,6 +257,7 @@ def test_nothing_finished_is_a_report_too(copied):
     page, sentence = write_gain_report(copied, partial=True)
     assert sentence.endswith("there is nothing yet to compare to real images alone.")
     assert "0 of 72 trainings are finished." in words(page.read_text())
+    assert "Synthetic images: nothing to compare yet" in words(page.read_text())
 
 
 def test_what_looks_wrong_is_told(copied):

@@ -84,6 +84,8 @@ def build(arguments: argparse.Namespace) -> "Comparison":
         check_words(arguments.filter, arguments.scorer)  # now: the filter may come after hours of training
     except ValueError as error:
         raise ValueError(f"--filter: {error}") from None
+    if arguments.filter and not any(arm.filtered for arm in arms):
+        raise ValueError("--filter is of filtered arms, and there is none: --arms … mixed-filtered")
     if len(set(arguments.seeds)) != len(arguments.seeds):
         raise ValueError(f"--seeds are different numbers, not {arguments.seeds}")
     if min(arguments.seeds) < 0:

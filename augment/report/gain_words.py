@@ -33,8 +33,10 @@ def headline(report: dict) -> str:
         labels = f" with {percent(fraction)} of the labels" if several or fraction["fraction"] != 1 else ""
         unit = " mIoU points" if not pieces else ""
         pieces.append(f"{signed(best['mean'])}{unit}{labels}, {SHORT[best['verdict']]}")
+    if not pieces:
+        return "Synthetic images: nothing to compare yet"
     at_best = " at best" if len(compared(report["fractions"][0], budget)) > 1 else ""
-    return f"Synthetic images{at_best}: {'; '.join(pieces) or 'nothing to compare yet'}"
+    return f"Synthetic images{at_best}: {'; '.join(pieces)}"
 
 
 def sentence(report: dict) -> str:
