@@ -178,14 +178,18 @@ def read_decisions(out: Path) -> Iterator[dict]:
         yield from map(json.loads, lines)
 
 
+def looked_at(summary: dict, manifest: dict) -> bool:
+    """Whether a filter, of which this is `filter.json`, is of these shards: those of others may have the same keys."""
+    return summary["settings"]["shards"]["manifest_sha256"] == manifest_sha256(manifest)
+
+
 def kept_keys(out: Path, shards: Path) -> set[str]:
     """Of the samples that a finished filter of these shards keeps.
 
     Raises:
         ValueError: it is not finished, is of other shards, or keeps none.
     """
-    filtered = read_summary(out)["settings"]["shards"]["manifest_sha256"]
-    if filtered != manifest_sha256(read_manifest(shards)):
+    if not looked_at(read_summary(out), read_manifest(shards)):
         raise ValueError(f"the filter in {out} is of other shards than those in {shards}")
     kept = {row["key"] for row in read_decisions(out) if row["keep"]}
     if not kept:

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from tqdm import tqdm
 
-from augment.filter.run import DECISIONS, SUMMARY, manifest_sha256
+from augment.filter.run import DECISIONS, SUMMARY, looked_at
 from augment.report.page import data_uri, photo_uri, render
 from augment.shards import (
     MANIFEST,
@@ -133,11 +133,10 @@ def choose_of_shard(rows: list[dict], count: int, turn: int) -> Iterator[dict]:
 
 
 def check_whose(decisions: Folder, folder: Folder, manifest: dict) -> None:
-    """See that a filter looked at these shards: those of others have the same keys. Not all decisions tell."""
-    if (decisions / SUMMARY).exists():
-        shards = read_json(decisions / SUMMARY)["settings"]["shards"]
-        if shards["manifest_sha256"] != manifest_sha256(manifest):
-            raise ValueError(f"--decisions: the filter in {decisions} is of other shards than those in {folder}")
+    """See that decisions that tell so are of these shards."""
+    file = decisions / SUMMARY
+    if file.exists() and not looked_at(read_json(file), manifest):
+        raise ValueError(f"--decisions: the filter in {decisions} is of other shards than those in {folder}")
 
 
 def read_decisions(file: Folder, keys: Collection[str]) -> dict[str, dict]:
