@@ -3,7 +3,9 @@
 Where there is no such loop, SIGTERM breaks in as Ctrl-C does.
 """
 
+import multiprocessing
 import signal
+import sys
 import threading
 import time
 from types import FrameType, TracebackType
@@ -44,9 +46,19 @@ def ignore_interrupts(worker: int) -> None:
 
 
 def stop_by_terminate() -> None:
-    """Let SIGTERM do what Ctrl-C does: leave nothing half-written."""
+    """Let SIGTERM do what Ctrl-C does: leave nothing half-written. The stop is told of once.
+
+    A data worker hands its tensors over from a thread, which would print a traceback after the tool's last line where
+    the stop falls between its two ends.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
+    def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        receiver_has_gone = isinstance(error, ConnectionError | EOFError)
+        if not (receiver_has_gone and multiprocessing.parent_process() is not None):
+            sys.__excepthook__(kind, error, trace)
+
     signal.signal(signal.SIGTERM, stop)
+    sys.excepthook = report  # forked workers inherit it

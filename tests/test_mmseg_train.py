@@ -231,6 +231,13 @@ def test_no_process_is_left_of_a_training_that_is_ended(data, tmp_path):
         job.kill()
 
 
+def test_stopped_before_the_start(data, tmp_path, main, capsys):
+    config = tmp_path / "slow.py"
+    config.write_text("raise KeyboardInterrupt\n")  # Ctrl-C while it is read
+    assert main([str(config), "--data-root", str(data[0]), "--work-dir", str(tmp_path / "work")]) == 130
+    assert capsys.readouterr().err == "\nstopped before the start\n"
+
+
 def test_two_processes_share_one_sequence_and_go_on_in_it(data, tmp_path):
     """Each batch of either has its share; six real images come once a pass over both, through a stop and a resume."""
     root, shards = data

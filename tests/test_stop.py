@@ -1,4 +1,6 @@
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -28,3 +30,34 @@ def test_afterwards_signals_are_as_before():
     with StopSignal():
         assert signal.getsignal(signal.SIGINT) != before
     assert signal.getsignal(signal.SIGINT) == before
+
+
+STOPPED_WHILE_A_BATCH_COMES = """
+import multiprocessing.reduction
+import sys
+import time
+
+import torch
+from torch.utils.data import DataLoader
+
+from dpsims.stop import stop_by_terminate
+
+
+def stop(connection):
+    raise KeyboardInterrupt
+
+
+stop_by_terminate()
+loader = iter(DataLoader(torch.arange(4), num_workers=1))
+multiprocessing.reduction.recv_handle = stop
+try:
+    next(loader)
+except KeyboardInterrupt:
+    time.sleep(1)  # the worker's thread meets the closed connection
+    print("stopped", file=sys.stderr)
+"""
+
+
+def test_a_worker_whose_batch_nobody_takes_says_nothing():
+    command = [sys.executable, "-c", STOPPED_WHILE_A_BATCH_COMES]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stderr == "stopped\n"

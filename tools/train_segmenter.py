@@ -161,6 +161,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nstopped before the start", file=sys.stderr)
+        return 130
     try:
         lines = train_and_test(args, runner, provenance)
     except KeyboardInterrupt:
