@@ -187,6 +187,24 @@ def test_numbers_in_the_environment_that_make_no_sense(name, value, data, tmp_pa
     assert not (tmp_path / "work").exists()
 
 
+def test_a_misspelled_number_in_the_environment_and_a_part_of_a_config(data, tmp_path, main, monkeypatch, capsys):
+    command = ["--data-root", str(data[0]), "--work-dir", str(tmp_path / "work")]
+    part = CONFIGS / "_base_" / "datasets" / "camvid.py"
+    assert main([str(part), *command]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {part} has no `model`")
+    monkeypatch.setenv("SEG_PATH", "another program's")
+    monkeypatch.setenv("SEG_ITER", "100")
+    assert main([str(LIGHT_REAL), *command]) == 2
+    assert capsys.readouterr().err == "error: SEG_ITER in the environment is read by no config; SEG_ITERS is\n"
+
+
+def test_a_launcher_that_did_not_launch_it(main, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([str(LIGHT_REAL), "--launcher", "slurm"])
+    assert end.value.code == 2
+    assert "--launcher slurm goes with srun" in capsys.readouterr().err
+
+
 def test_a_work_dir_that_cannot_be_made_and_a_folder_as_checkpoint(data, tmp_path, main, capsys):
     (tmp_path / "file").write_text("")
     command = [str(LIGHT_REAL), "--data-root", str(data[0])]

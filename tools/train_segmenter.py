@@ -16,6 +16,7 @@ The configs read SEG_ITERS, SEG_HEIGHT, SEG_WIDTH and SEG_BATCH from the environ
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
     from augment.mmseg.runner import BriefRunner
+
+LAUNCHERS = {  # of mmengine; what starts the processes, and a variable that it gives them
+    "pytorch": ("torchrun", "RANK"),
+    "slurm": ("srun", "SLURM_PROCID"),
+    "mpi": ("mpirun", "OMPI_COMM_WORLD_LOCAL_RANK"),
+}
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -40,9 +47,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="go on from the latest checkpoint in the work dir")
     parser.add_argument("--seed", type=int, help="seed of weights, order and augmentation (default: the config's)")
     parser.add_argument("--amp", action="store_true", help="mixed precision; needs a CUDA device")
-    parser.add_argument(
-        "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none", help="of several processes, if any"
-    )
+    parser.add_argument("--launcher", choices=["none", *LAUNCHERS], default="none", help="of several processes, if any")
     parser.add_argument(
         "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="other settings of the config"
     )
@@ -55,6 +60,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.split is not None and not (args.test or args.test_only):
         parser.error("--split is of a test: it goes with --test or --test-only")
+    starter, variable = LAUNCHERS.get(args.launcher, (None, None))
+    if starter is not None and variable not in os.environ:
+        parser.error(f"--launcher {args.launcher} goes with {starter}, which starts this command in each process")
     args.split = args.split or "test"
     args.work_dir = args.work_dir or Path("runs/segmenters") / args.config.stem
     return args

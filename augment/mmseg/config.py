@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import os
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
@@ -25,12 +26,16 @@ from dpsims.labels import load_label_space
 from dpsims.sample import load_generator
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+_NUMBERS = {"SEG_HEIGHT": 1, "SEG_WIDTH": 1, "SEG_BATCH": 1, "SEG_ITERS": 2}  # in the environment, and their least
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
 def check_environment() -> None:
-    """See that what configs read from the environment are numbers with which something can be trained."""
-    for name, least in {"SEG_HEIGHT": 1, "SEG_WIDTH": 1, "SEG_BATCH": 1, "SEG_ITERS": 2}.items():
+    """See that what configs read from the environment are numbers with which something can be trained, spelled so."""
+    for name in (name for name in os.environ if name.startswith("SEG_") and name not in _NUMBERS):
+        for meant in get_close_matches(name, _NUMBERS, n=1, cutoff=0.85):
+            raise ValueError(f"{name} in the environment is read by no config; {meant} is")
+    for name, least in _NUMBERS.items():
         value = os.environ.get(name)
         if value is not None and not (value.isdecimal() and int(value) >= least):
             raise ValueError(f"{name} in the environment is a whole number of at least {least}, not {value!r}")
@@ -54,8 +59,8 @@ def load_config(
         decisions: of a filter, for all synthetic samples.
 
     Raises:
-        ValueError: no such config, a package that it imports is missing, `shards`, `decisions` or a `generator` for one
-            that has no use for it, or no classes for one that leaves them open.
+        ValueError: no such config, or not a whole one, a package that it imports is missing, `shards`, `decisions` or a
+            `generator` for one that has no use for it, or no classes for one that leaves them open.
     """
     file = find_config(str(file))
     if not file.is_file():
@@ -65,6 +70,8 @@ def load_config(
         cfg = Config.fromfile(file)
     except ImportError as error:
         raise missing_import(error, file.name) from error
+    if "model" not in cfg:
+        raise ValueError(f"{file} has no `model`: it is not a whole config, or a part for others' `_base_`")
     parts = [part for loader in _LOADERS for part in datasets_of(cfg, loader)]
     if data_root is not None:
         cfg.data_root = str(data_root)
