@@ -195,7 +195,7 @@ def test_a_misspelled_number_in_the_environment_and_a_part_of_a_config(data, tmp
     monkeypatch.setenv("SEG_PATH", "another program's")
     monkeypatch.setenv("SEG_ITER", "100")
     assert main([str(LIGHT_REAL), *command]) == 2
-    assert capsys.readouterr().err == "error: SEG_ITER in the environment is read by no config; SEG_ITERS is\n"
+    assert capsys.readouterr().err == "error: SEG_ITER in the environment: did you mean SEG_ITERS?\n"
 
 
 def test_a_launcher_that_did_not_launch_it(main, capsys):

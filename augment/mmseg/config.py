@@ -34,7 +34,7 @@ def check_environment() -> None:
     """See that what configs read from the environment are numbers with which something can be trained, spelled so."""
     for name in (name for name in os.environ if name.startswith("SEG_") and name not in _NUMBERS):
         for meant in get_close_matches(name, _NUMBERS, n=1, cutoff=0.85):
-            raise ValueError(f"{name} in the environment is read by no config; {meant} is")
+            raise ValueError(f"{name} in the environment: did you mean {meant}?")
     for name, least in _NUMBERS.items():
         value = os.environ.get(name)
         if value is not None and not (value.isdecimal() and int(value) >= least):
