@@ -191,7 +191,7 @@ def test_a_misspelled_number_in_the_environment_and_a_part_of_a_config(data, tmp
     command = ["--data-root", str(data[0]), "--work-dir", str(tmp_path / "work")]
     part = CONFIGS / "_base_" / "datasets" / "camvid.py"
     assert main([str(part), *command]) == 2
-    assert capsys.readouterr().err.startswith(f"error: {part} has no `model`")
+    assert capsys.readouterr().err == f"error: {part} is no segmenter's config, or a part of one: it has no `model`\n"
     monkeypatch.setenv("SEG_PATH", "another program's")
     monkeypatch.setenv("SEG_ITER", "100")
     assert main([str(LIGHT_REAL), *command]) == 2

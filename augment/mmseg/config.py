@@ -59,8 +59,8 @@ def load_config(
         decisions: of a filter, for all synthetic samples.
 
     Raises:
-        ValueError: no such config, or not a whole one, a package that it imports is missing, `shards`, `decisions` or a
-            `generator` for one that has no use for it, or no classes for one that leaves them open.
+        ValueError: no such config, or one without a model; a package that it imports is missing; `shards`, `decisions`
+            or a `generator` for one that has no use for it; or no classes for one that leaves them open.
     """
     file = find_config(str(file))
     if not file.is_file():
@@ -71,7 +71,7 @@ def load_config(
     except ImportError as error:
         raise missing_import(error, file.name) from error
     if "model" not in cfg:
-        raise ValueError(f"{file} has no `model`: it is not a whole config, or a part for others' `_base_`")
+        raise ValueError(f"{file} is no segmenter's config, or a part of one: it has no `model`")
     parts = [part for loader in _LOADERS for part in datasets_of(cfg, loader)]
     if data_root is not None:
         cfg.data_root = str(data_root)

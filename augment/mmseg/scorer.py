@@ -73,8 +73,6 @@ def load_segmenter(
         FileNotFoundError: no such checkpoint.
     """
     cfg = load_config(config, options=options)
-    if "model" not in cfg:
-        raise ValueError(f"{config} is no segmenter's config: it has no `model`")
     require_packages(cfg.model, str(config))
     attend_without_ops()
     register_all_modules(init_default_scope=True)
