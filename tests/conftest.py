@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -21,6 +22,16 @@ def pytest_sessionstart() -> None:
     """Over upstream's mmcv-lite, mmseg imports after ours alone, and many files have mmseg's imports before ours."""
     if any(found.name == "mmcv-lite" for found in distributions()):
         importlib.import_module("augment.mmseg")
+
+
+@pytest.fixture(autouse=True)
+def own_visualizer() -> Iterator[None]:
+    """mmengine keeps a process's first visualizer of a name, which writes into the folder of the first test's run."""
+    yield
+    if "mmengine.visualization" in sys.modules:
+        visualizer = sys.modules["mmengine.visualization"].Visualizer
+        for kind in (visualizer, *visualizer.__subclasses__()):
+            kind._instance_dict.clear()
 
 
 @pytest.fixture(scope="session")
