@@ -46,19 +46,20 @@ def ignore_interrupts(worker: int) -> None:
 
 
 def stop_by_terminate() -> None:
-    """Let SIGTERM do what Ctrl-C does: leave nothing half-written. The stop is told of once.
-
-    A data worker hands its tensors over from a thread, which would print a traceback after the tool's last line where
-    the stop falls between its two ends.
-    """
+    """Let SIGTERM do what Ctrl-C does: leave nothing half-written; and let neither make data workers print anything."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        receiver_has_gone = isinstance(error, ConnectionError | EOFError)
-        if not (receiver_has_gone and multiprocessing.parent_process() is not None):
-            sys.__excepthook__(kind, error, trace)
-
     signal.signal(signal.SIGTERM, stop)
-    sys.excepthook = report  # forked workers inherit it
+    sys.excepthook = _report  # forked workers inherit it
+
+
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback, but not in a data worker whose batch nobody takes any more.
+
+    Workers hand their tensors over from a thread, which ends in such an error where the tool stops in the middle of it.
+    """
+    nobody_takes_it = isinstance(error, ConnectionError | EOFError)
+    if not (nobody_takes_it and multiprocessing.parent_process() is not None):
+        sys.__excepthook__(kind, error, trace)

@@ -4,9 +4,9 @@ Several GPUs or nodes, the same run: torchrun --nproc-per-node 8 tools/train_gan
 """
 
 import sys
-from typing import NoReturn
 
 import hydra
+from endings import plain_ending
 from gan_options import CONFIGS, check_names, to_config
 from omegaconf import DictConfig
 
@@ -16,14 +16,13 @@ from dpsims.train import train
 
 @hydra.main(config_path=str(CONFIGS), config_name="default", version_base="1.3")
 def run(options: DictConfig) -> None:
-    try:
-        folder = train(to_config(options))
-    except (ValueError, FloatingPointError, OSError) as error:
-        fail(error)
-    except KeyboardInterrupt as stop:
-        if distributed.rank() == 0:
-            print(str(stop) or "stopped; the same command goes on from the last checkpoint")
-        sys.exit(130)
+    with plain_ending(faults=(ValueError, FloatingPointError, OSError)):
+        try:
+            folder = train(to_config(options))
+        except KeyboardInterrupt as stop:
+            if distributed.rank() == 0:
+                print(str(stop) or "stopped; the same command goes on from the last checkpoint")
+            sys.exit(130)
     if distributed.rank() == 0:
         print(
             f"done: {folder / 'generator.safetensors'}; grids in {folder / 'samples'}, losses in {folder / 'log.jsonl'}"
@@ -34,17 +33,10 @@ def run(options: DictConfig) -> None:
 def main() -> None:
     arguments = sys.argv[1:]
     own_presets = any(argument.startswith(("--config", "-cd", "-cp", "-cn")) for argument in arguments)
-    try:
-        if not own_presets:
+    if not own_presets:
+        with plain_ending():
             check_names([argument for argument in arguments if "=" in argument and not argument.startswith("-")])
-    except ValueError as error:
-        fail(error)
     run()
-
-
-def fail(error: Exception) -> NoReturn:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
 
 
 if __name__ == "__main__":

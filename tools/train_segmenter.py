@@ -60,9 +60,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.split is not None and not (args.test or args.test_only):
         parser.error("--split is of a test: it goes with --test or --test-only")
-    starter, variable = LAUNCHERS.get(args.launcher, (None, None))
-    if starter is not None and variable not in os.environ:
-        parser.error(f"--launcher {args.launcher} goes with {starter}, which starts this command in each process")
+    if args.launcher != "none":
+        starter, variable = LAUNCHERS[args.launcher]
+        if variable not in os.environ:
+            parser.error(f"--launcher {args.launcher} goes with {starter}, which starts this command in each process")
     args.split = args.split or "test"
     args.work_dir = args.work_dir or Path("runs/segmenters") / args.config.stem
     return args

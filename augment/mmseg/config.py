@@ -26,16 +26,18 @@ from dpsims.labels import load_label_space
 from dpsims.sample import load_generator
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-_NUMBERS = {"SEG_HEIGHT": 1, "SEG_WIDTH": 1, "SEG_BATCH": 1, "SEG_ITERS": 2}  # in the environment, and their least
+_ENVIRONMENT = {"SEG_HEIGHT": 1, "SEG_WIDTH": 1, "SEG_BATCH": 1, "SEG_ITERS": 2}  # what configs read, and its least
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
 def check_environment() -> None:
-    """See that what configs read from the environment are numbers with which something can be trained, spelled so."""
-    for name in (name for name in os.environ if name.startswith("SEG_") and name not in _NUMBERS):
-        for meant in get_close_matches(name, _NUMBERS, n=1, cutoff=0.85):
-            raise ValueError(f"{name} in the environment: did you mean {meant}?")
-    for name, least in _NUMBERS.items():
+    """See that what configs read from the environment is spelled as they do, and a number that something can be trained
+    with: a ValueError says what is not.
+    """
+    for name in os.environ.keys() - _ENVIRONMENT.keys():
+        if name.startswith("SEG_") and (meant := get_close_matches(name, _ENVIRONMENT, n=1, cutoff=0.85)):
+            raise ValueError(f"{name} in the environment: did you mean {meant[0]}?")
+    for name, least in _ENVIRONMENT.items():
         value = os.environ.get(name)
         if value is not None and not (value.isdecimal() and int(value) >= least):
             raise ValueError(f"{name} in the environment is a whole number of at least {least}, not {value!r}")
