@@ -49,6 +49,7 @@ def stop_by_terminate() -> None:
     """Let SIGTERM do what Ctrl-C does: leave nothing half-written; and let neither make data workers print anything."""
 
     def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # or torch tells of workers that SIGTERM has ended, too
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)

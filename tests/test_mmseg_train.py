@@ -4,6 +4,7 @@ import json
 import os
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -228,8 +229,9 @@ def test_a_checkpoint_of_another_model_is_an_error(data, tmp_path, main, capsys)
     assert "other.pth does not fit the config's model" in capsys.readouterr().err
 
 
-def test_no_process_is_left_of_a_training_that_is_ended(data, tmp_path):
-    """SIGTERM, as by a scheduler or tools/gain.py: the processes that load data end, too, and say nothing."""
+@pytest.mark.parametrize("kill", [os.kill, os.killpg])
+def test_no_process_is_left_of_a_training_that_is_ended(kill, data, tmp_path):
+    """SIGTERM to it, as by tools/gain.py, or to all its processes, as by a scheduler: they end and say nothing."""
     command = [sys.executable, TOOL, LIGHT_REAL, "--data-root", data[0], "--work-dir", tmp_path / "run"]
     options = ["--cfg-options", "default_hooks.checkpoint.interval=2"]
     environment = {**os.environ, **SIZES, "SEG_ITERS": "100000"}
@@ -239,7 +241,7 @@ def test_no_process_is_left_of_a_training_that_is_ended(data, tmp_path):
         while not (tmp_path / "run" / "iter_2.pth").exists():
             assert job.poll() is None, (tmp_path / "log").read_text()[-4000:]
             time.sleep(0.05)
-        job.terminate()
+        kill(job.pid, signal.SIGTERM)
         assert job.wait(60) == 130
         last = "stopped; the same command with --resume goes on from the last checkpoint"
         assert (tmp_path / "log").read_text().splitlines()[-1] == last
